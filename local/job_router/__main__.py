@@ -1,0 +1,68 @@
+"""Run the stand-in on its own: `python -m local.job_router --port 8088 --job-count 1000`."""
+
+import argparse
+import json
+import signal
+import threading
+from pathlib import Path
+
+from local.job_router.server import JobRouter
+
+
+def main() -> None:
+    arguments = _parse_arguments()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with JobRouter(
+        port=arguments.port,
+        service_time_seconds=arguments.service_time_ms / 1000,
+        second_cancel_is_ok=arguments.second_cancel_is_ok,
+        record=not arguments.no_record,
+    ) as router:
+        if arguments.jobs is not None:
+            _add_jobs_from(arguments.jobs, router)
+        for number in range(arguments.job_count):
+            router.add_job(f"job-{number}")
+        print(f"endpoint: {router.endpoint}", flush=True)
+        print(f"connection string: {router.connection_string}", flush=True)
+        stop.wait()
+    print(f"{router.requests_handled} requests on {router.connections_accepted} connections", flush=True)
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.job_router", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes any free port")
+    jobs = parser.add_mutually_exclusive_group()
+    jobs.add_argument(
+        "--jobs", type=Path, metavar="FILE", help='JSON: ["id", {"id": "other", "status": "closed"}]'
+    )
+    jobs.add_argument(
+        "--job-count", type=int, default=0, metavar="N", help="add queued jobs job-0 to job-(N-1)"
+    )
+    parser.add_argument(
+        "--service-time-ms", type=float, default=0.0, metavar="X", help="how long each answer takes"
+    )
+    parser.add_argument(
+        "--second-cancel-is-ok", action="store_true", help="answer a repeated cancel with 200"
+    )
+    parser.add_argument("--no-record", action="store_true", help="do not remember requests; for load tests")
+    return parser.parse_args()
+
+
+def _add_jobs_from(path: Path, router: JobRouter) -> None:
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(entries, list):
+        raise SystemExit(f"{path} is not a JSON array of job ids or of objects with id and status.")
+    for entry in entries:
+        match entry:
+            case str(job_id):
+                router.add_job(job_id)
+            case {"id": str(job_id), **rest}:
+                router.add_job(job_id, str(rest.get("status", "queued")))
+            case _:
+                raise SystemExit(f"{path}: {entry!r} is neither a job id nor an object with id and status.")
+
+
+if __name__ == "__main__":
+    main()

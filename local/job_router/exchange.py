@@ -1,0 +1,133 @@
+"""One connection's requests and answers, and how each scripted fault looks on the wire."""
+
+import logging
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from local.job_router.api import JobRouterApi, parse_route
+from local.job_router.errors import code_for_status, error_reply
+from local.job_router.faults import Fault, FaultScript
+from local.job_router.loopback import reset
+from local.job_router.recording import Recorder
+from local.job_router.wire import MalformedRequestError, Reply, Request, RequestReader
+
+# A dripping body is padded (JSON allows leading spaces) to this many bytes, so that bytes keep coming more often
+# than a client's read timeout strikes.
+DRIPPED_BYTES = 20
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What every connection of one server shares."""
+
+    api: JobRouterApi
+    faults: FaultScript
+    recorder: Recorder
+    clock: Callable[[], datetime]
+    endpoint: str
+    service_time_seconds: float
+
+
+def serve_connection(service: Service, connection: socket.socket, stopping: threading.Event) -> None:
+    """Answer requests until the client closes, a fault ends the connection, or the server stops."""
+    client_port: int = connection.getpeername()[1]
+    reader = RequestReader(connection)
+    while not stopping.is_set():
+        try:
+            request = reader.read()
+        except MalformedRequestError as problem:
+            reply = error_reply(problem.status, code_for_status(problem.status), problem.message)
+            connection.sendall(reply.head(_common_headers(service, None), keep_alive=False) + reply.body)
+            return
+        if request is None or not _Exchange(service, connection, stopping, request, client_port).run():
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    service: Service
+    connection: socket.socket
+    stopping: threading.Event
+    request: Request
+    client_port: int
+
+    def run(self) -> bool:
+        """Whether the connection stays open for another request."""
+        request = self.request
+        route = parse_route(request.path)
+        fault = self.service.faults.take(request.method, None if route is None else route.job_id)
+        if fault is not None and fault.kind in ("reset_before", "close"):
+            self._record(None)
+            if not self._wait(fault.delay_seconds):
+                return False
+            if fault.kind == "reset_before":
+                reset(self.connection)
+            return False
+        if fault is not None and fault.replaces_answer:
+            reply = fault.reply(self.service.endpoint)
+        else:
+            try:
+                reply = self.service.api.answer(request, route)
+            except Exception:
+                logger.exception("%s %s could not be answered", request.method, request.path)
+                reply = error_reply(500, "InternalServerError", "The stand-in failed; its log says how.")
+        if fault is not None and fault.kind == "reset_after":
+            self._record(None)
+            if self._wait(fault.delay_seconds):
+                reset(self.connection)
+            return False
+        # Before any waiting: a client that gives up meanwhile still finds its request in the record.
+        self._record(reply.status)
+        return self._wait(self.service.service_time_seconds) and self._send(reply, fault)
+
+    def _send(self, reply: Reply, fault: Fault | None) -> bool:
+        keep_alive = self.request.keep_alive
+        if fault is not None and fault.kind == "slow_body":
+            reply = Reply(reply.status, reply.body.rjust(DRIPPED_BYTES), reply.content_type, reply.headers)
+        head = reply.head(_common_headers(self.service, self.request), keep_alive=keep_alive)
+        if fault is None:
+            body = b"" if self.request.method == "HEAD" else reply.body
+            self.connection.sendall(head + body)
+            return keep_alive
+        if fault.kind == "slow_body":
+            self.connection.sendall(head)
+            return self._drip(reply.body, fault.delay_seconds) and keep_alive
+        if not self._wait(fault.delay_seconds):
+            return False
+        if fault.kind == "half_body":
+            self.connection.sendall(head + reply.body[: len(reply.body) // 2])
+            return False
+        self.connection.sendall(head + reply.body)
+        return keep_alive
+
+    def _drip(self, body: bytes, seconds: float) -> bool:
+        for byte in body:
+            if not self._wait(seconds / len(body)):
+                return False
+            self.connection.sendall(bytes([byte]))
+        return True
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait; False when the server stopped meanwhile."""
+        return seconds <= 0 or not self.stopping.wait(seconds)
+
+    def _record(self, status: int | None) -> None:
+        self.service.recorder.add(self.service.clock(), self.request, status, self.client_port)
+
+
+def _common_headers(service: Service, request: Request | None) -> dict[str, str]:
+    headers = {
+        "Date": format_datetime(service.clock().astimezone(UTC), usegmt=True),
+        "x-ms-request-id": str(uuid.uuid4()),
+    }
+    client_request_id = None if request is None else request.headers.get("x-ms-client-request-id")
+    if client_request_id is not None:
+        headers["x-ms-client-request-id"] = client_request_id
+    return headers
