@@ -65,9 +65,7 @@ class IdentityEndpoint:
             return
         bound = bind_loopback(self._port)
         self._port = bound.getsockname()[1]
-        self._server = LoopbackServer(
-            bound, self._serve, name="identity", on_accept=self._recorder.connection_accepted
-        )
+        self._server = LoopbackServer(bound, self._serve, name="identity", on_accept=self._recorder.connection_accepted)
         self._server.start()
 
     def stop(self) -> None:
@@ -142,9 +140,7 @@ class IdentityEndpoint:
             return _failure(404, f"Only {_PATH} is served here.")
         if request.method != "GET":
             return _failure(405, f"Use GET for {_PATH}.")
-        if not hmac.compare_digest(
-            request.headers.get("x-identity-header", "").encode(), self._header.encode()
-        ):
+        if not hmac.compare_digest(request.headers.get("x-identity-header", "").encode(), self._header.encode()):
             return _failure(401, "X-IDENTITY-HEADER is missing or not the value of IDENTITY_HEADER.")
         query = {name: values[-1] for name, values in parse_qs(request.query).items()}
         if query.get("api-version") != API_VERSION:

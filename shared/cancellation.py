@@ -14,8 +14,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# One path segment of a URL has to carry the id: no "." or ".." (URLs resolve those away), no control characters,
-# not blank. U+FFFD is what the Functions host puts where a body was not UTF-8: such an id names some other job.
+# One path segment of a URL has to carry the id: no "." or ".." (URLs resolve those away), no control
+# characters, not blank. U+FFFD is what the Functions host puts where a body was not UTF-8: the true id is lost.
 _JOB_ID = r"^(?!\.{1,2}$)(?![\s\S]*[\x00-\x1f\x7f-\x9f\ufffd])[\s\S]*\S"
 _JOB_ID_RULE = "`jobId` is blank, '.' or '..', or has control characters or bytes that were not UTF-8"
 
@@ -33,13 +33,10 @@ class InvalidCancellationError(ValueError):
 class CancellationRequest(msgspec.Struct, frozen=True, rename="camel"):
     """One job to cancel. Unknown fields are ignored; an explicit null means the same as an absent field."""
 
-    job_id: Annotated[
-        str, msgspec.Meta(pattern=_JOB_ID, max_length=1024, description="Id of the job to cancel.")
-    ]
+    job_id: Annotated[str, msgspec.Meta(pattern=_JOB_ID, max_length=1024, description="Id of the job to cancel.")]
     note: Annotated[str, msgspec.Meta(description="Appended to the job's notes.")] | None = None
     disposition_code: (
-        Annotated[str, msgspec.Meta(description="Outcome of the job; the service's default is Cancelled.")]
-        | None
+        Annotated[str, msgspec.Meta(description="Outcome of the job; the service's default is Cancelled.")] | None
     ) = None
 
 
@@ -60,7 +57,7 @@ def decode_cancellation(
 ) -> CancellationRequest:
     """Read a cancellation from a message's body, as plain JSON or as a CloudEvent.
 
-    A structured event is recognised by its content type or by `specversion` in the object, a binary one by the
+    A structured event is known by its content type or by `specversion` in the object, a binary one by the
     application properties of the CloudEvents AMQP and HTTP bindings (version 1.0 of each).
 
     Raises:
@@ -87,9 +84,7 @@ def decode_cancellation(
 
 def json_schema() -> dict[str, object]:
     """The JSON Schema (2020-12) of the message body, from the type that enforces it."""
-    (schema,), components = msgspec.json.schema_components(
-        [CancellationRequest], ref_template="#/$defs/{name}"
-    )
+    (schema,), components = msgspec.json.schema_components([CancellationRequest], ref_template="#/$defs/{name}")
     name = str(schema["$ref"]).rsplit("/", 1)[-1]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **components[name]}
 
@@ -108,9 +103,7 @@ def _event_data(event: _CloudEvent) -> bytes:
 
 def _check_version(version: object) -> None:
     if version != "1.0":
-        raise InvalidCancellationError(
-            "The CloudEvent's `specversion` is not '1.0', the version supported here."
-        )
+        raise InvalidCancellationError("The CloudEvent's `specversion` is not '1.0', the version supported here.")
 
 
 def _decode(decoder: msgspec.json.Decoder[_Decoded], body: bytes, place: str) -> _Decoded:

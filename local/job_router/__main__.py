@@ -34,18 +34,10 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.job_router", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 (the default) takes any free port")
     jobs = parser.add_mutually_exclusive_group()
-    jobs.add_argument(
-        "--jobs", type=Path, metavar="FILE", help='JSON: ["id", {"id": "other", "status": "closed"}]'
-    )
-    jobs.add_argument(
-        "--job-count", type=int, default=0, metavar="N", help="add queued jobs job-0 to job-(N-1)"
-    )
-    parser.add_argument(
-        "--service-time-ms", type=float, default=0.0, metavar="X", help="how long each answer takes"
-    )
-    parser.add_argument(
-        "--second-cancel-is-ok", action="store_true", help="answer a repeated cancel with 200"
-    )
+    jobs.add_argument("--jobs", type=Path, metavar="FILE", help='JSON: ["id", {"id": "other", "status": "closed"}]')
+    jobs.add_argument("--job-count", type=int, default=0, metavar="N", help="add queued jobs job-0 to job-(N-1)")
+    parser.add_argument("--service-time-ms", type=float, default=0.0, metavar="X", help="how long each answer takes")
+    parser.add_argument("--second-cancel-is-ok", action="store_true", help="answer a repeated cancel with 200")
     parser.add_argument("--no-record", action="store_true", help="do not remember requests; for load tests")
     return parser.parse_args()
 

@@ -83,9 +83,7 @@ class JobRouterApi:
         if refused is not None:
             return refused
         if route.job_id is None:
-            return error_reply(
-                400, "InvalidJobId", "The job id is not percent-encoded UTF-8.", target="jobId"
-            )
+            return error_reply(400, "InvalidJobId", "The job id is not percent-encoded UTF-8.", target="jobId")
         try:
             if route.method == "GET":
                 return Reply(200, json.dumps(self._jobs.get(route.job_id).as_json()).encode())
@@ -153,9 +151,7 @@ def _optional_text(options: dict[str, Any], name: str) -> str | None:
 def _version_refusal(query: str) -> Reply | None:
     versions = parse_qs(query).get("api-version", [])
     if not versions:
-        return error_reply(
-            400, "MissingApiVersionParameter", "The query lacks api-version.", target="api-version"
-        )
+        return error_reply(400, "MissingApiVersionParameter", "The query lacks api-version.", target="api-version")
     if len(versions) > 1 or versions[0] not in API_VERSIONS:
         return error_reply(
             400,

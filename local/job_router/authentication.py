@@ -26,9 +26,7 @@ class Authenticator:
         try:
             self._key = base64.b64decode(access_key, validate=True)
         except binascii.Error as problem:
-            raise ValueError(
-                "access_key is not base64. Use a key as it stands in a connection string."
-            ) from problem
+            raise ValueError("access_key is not base64. Use a key as it stands in a connection string.") from problem
         self._token_verifier = token_verifier
 
     def refusal(self, request: Request, now: datetime) -> Reply | None:
@@ -42,9 +40,7 @@ class Authenticator:
             case "":
                 return _denied("MissingAuthorization", "Authorization", "The request carries no credentials.")
             case _:
-                return _denied(
-                    "InvalidAuthorization", "Authorization", "The scheme is neither HMAC-SHA256 nor Bearer."
-                )
+                return _denied("InvalidAuthorization", "Authorization", "The scheme is neither HMAC-SHA256 nor Bearer.")
 
     def _signature_refusal(self, request: Request, parameters: str, now: datetime) -> Reply | None:
         signed_headers, separator, signature = parameters.partition("&Signature=")
@@ -59,14 +55,10 @@ class Authenticator:
         if signed_at is None:
             return _denied("InvalidDate", "x-ms-date", "The date is missing or not an RFC 1123 date in GMT.")
         if abs(now - signed_at) > MAX_CLOCK_SKEW:
-            return _denied(
-                "InvalidDate", "x-ms-date", "The date is more than 5 minutes from the service's time."
-            )
+            return _denied("InvalidDate", "x-ms-date", "The date is more than 5 minutes from the service's time.")
         content_hash = base64.b64encode(hashlib.sha256(request.body).digest()).decode()
         if not _same(request.headers.get("x-ms-content-sha256", ""), content_hash):
-            return _denied(
-                "InvalidContentHash", "x-ms-content-sha256", "The hash is not that of the body received."
-            )
+            return _denied("InvalidContentHash", "x-ms-content-sha256", "The hash is not that of the body received.")
         host = request.headers.get("host", "")
         string_to_sign = f"{request.method}\n{request.target}\n{date};{host};{content_hash}"
         digest = hmac.digest(self._key, string_to_sign.encode(), "sha256")
@@ -81,9 +73,7 @@ class Authenticator:
     def _token_refusal(self, token: str) -> Reply | None:
         if self._token_verifier is not None and token and self._token_verifier(token):
             return None
-        return _denied(
-            "InvalidToken", "Authorization", "The bearer token is unknown, expired or for another audience."
-        )
+        return _denied("InvalidToken", "Authorization", "The bearer token is unknown, expired or for another audience.")
 
 
 def _denied(inner_code: str, target: str, message: str) -> Reply:

@@ -51,9 +51,7 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(FaultKind):
-            raise ValueError(
-                f"{self.kind!r} is not a kind of fault. Use one of: {', '.join(get_args(FaultKind))}."
-            )
+            raise ValueError(f"{self.kind!r} is not a kind of fault. Use one of: {', '.join(get_args(FaultKind))}.")
         if self.times is not None and self.times < 1:
             raise ValueError(f"times is {self.times!r}. Use 1 or more, or None for every request.")
 

@@ -110,9 +110,7 @@ class JobStore:
     def add(self, job_id: str, status: str, now: datetime, **fields: Unpack[JobFields]) -> Job:
         """Add a job, replacing one with the same id."""
         if status not in JOB_STATUSES:
-            raise ValueError(
-                f"{status!r} is not a job status. Use one of: {', '.join(sorted(JOB_STATUSES))}."
-            )
+            raise ValueError(f"{status!r} is not a job status. Use one of: {', '.join(sorted(JOB_STATUSES))}.")
         job = Job(job_id, status, now, **fields)
         with self._lock:
             self._jobs[job_id] = job
@@ -143,9 +141,7 @@ class JobStore:
                 job = replace(
                     job,
                     status="cancelled",
-                    disposition_code=DEFAULT_DISPOSITION_CODE
-                    if disposition_code is None
-                    else disposition_code,
+                    disposition_code=DEFAULT_DISPOSITION_CODE if disposition_code is None else disposition_code,
                     notes=job.notes if note is None else (*job.notes, Note(now, note)),
                     cancel_count=job.cancel_count + 1,
                 )

@@ -58,9 +58,7 @@ class JobRouter:
         self._tls = tls
         self._service_time_seconds = service_time_seconds
         self._jobs = JobStore(second_cancel_is_ok=second_cancel_is_ok)
-        self._api = JobRouterApi(
-            self._jobs, Authenticator(access_key, token_verifier), self._clock, refusal_status
-        )
+        self._api = JobRouterApi(self._jobs, Authenticator(access_key, token_verifier), self._clock, refusal_status)
         self._recorder = Recorder(keep=record)
         # Re-entrant, because `stop` is `down` and a little more.
         self._lifecycle = threading.RLock()

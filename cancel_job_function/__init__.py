@@ -1,0 +1,61 @@
+"""Entry point of the function: builds what shared/ holds once per worker, then handles one message at a call."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import NamedTuple
+
+import azure.functions as func
+
+from shared.job_router import AccessKeyAuth, EntraIdAuth, JobRouterClient
+from shared.processing import hold, process
+from shared.settings import Settings, SettingsError
+from shared.settlement import ServiceBusSettler
+
+# Seconds. Just inside the five minutes for which the host renews a lock (host.json) and a Consumption function may
+# run: a worker with bad settings then spends ten deliveries in 40 minutes, not in a second.
+HOLD_SECONDS = 240.0
+
+# The SDKs tell each step at INFO; in Application Insights that would be many lines a message, paid by the gigabyte.
+logging.getLogger("azure").setLevel(logging.WARNING)
+
+
+class _Application(NamedTuple):
+    job_router: JobRouterClient
+    settler: ServiceBusSettler
+
+
+_application: _Application | None = None
+_building = threading.Lock()
+_never = threading.Event()
+
+
+def main(message: func.ServiceBusMessage, context: func.Context) -> None:
+    """Cancel the job that the message names. Returning completes the message, raising abandons it."""
+    try:
+        application = _get_application()
+    except SettingsError as error:
+        hold(message, context.invocation_id, error, wait=lambda: _never.wait(HOLD_SECONDS))
+    trace = context.trace_context
+    process(message, context.invocation_id, trace.trace_parent or None if trace else None, *application)
+
+
+def _get_application() -> _Application:
+    # Built at the first message, not at load: a failure at load would make the host abandon each message at once.
+    global _application
+    if _application is None:
+        with _building:
+            if _application is None:
+                settings = Settings.from_environment(os.environ)
+                auth = AccessKeyAuth(settings.access_key) if settings.access_key else EntraIdAuth()
+                client = JobRouterClient(
+                    settings.endpoint,
+                    auth,
+                    connect_timeout=settings.connect_timeout,
+                    read_timeout=settings.read_timeout,
+                    pool_size=settings.threads,
+                )
+                _application = _Application(client, ServiceBusSettler(settings.service_bus))
+    return _application

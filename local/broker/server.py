@@ -1,0 +1,265 @@
+"""The AMQP side: links, credit, transfers and dispositions, on the proton container's own thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from proton import Condition, Delivery, Endpoint, Message
+from proton.handlers import EndpointStateHandler, MessagingHandler
+
+from local.broker import codec
+from local.broker.claims import ClaimRefusedError, rights_of
+from local.broker.management import LOCK_LOST, LOCK_LOST_TEXT, ManagementError, perform, right_for
+from local.broker.queue import LockLostError
+
+if TYPE_CHECKING:
+    from proton import Event, Link, Receiver, Sender
+
+    from local.broker.broker import Broker
+    from local.broker.queue import Queue
+
+MAX_MESSAGE_SIZE = 256 * 1024
+_CREDIT = 500
+_TICK_SECONDS = 0.05
+
+
+class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
+    """One per broker. Every method runs on the container's thread, under the broker's lock where state is touched."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(prefetch=0, auto_accept=False, auto_settle=False)
+        # Transfers are read raw (a batch is several messages), so proton's own decoding handlers are left out.
+        self.handlers = [handler for handler in self.handlers if isinstance(handler, EndpointStateHandler)]
+        self._broker = broker
+        self._rights: dict[Any, set[str]] = {}
+        self._consumers: dict[str, tuple[Sender, Queue]] = {}
+        self._replies: dict[tuple[Any, str], Sender] = {}
+        self._partial: dict[Any, bytes] = {}
+        self._calls: deque[Any] = deque()
+        self._presettled: set[str] = set()
+
+    def on_start(self, event: Event) -> None:
+        self._container = event.container
+        acceptor = event.container.listen(f"127.0.0.1:{self._broker.port}")
+        self._broker.listening(acceptor)
+        event.container.schedule(_TICK_SECONDS, self)
+
+    def on_timer_task(self, event: Event) -> None:
+        if self._broker.running:
+            event.container.schedule(_TICK_SECONDS, self)
+            self.pump()
+
+    def on_call(self, _event: Event) -> None:
+        """Something that another thread wants done on this one."""
+        while self._calls:
+            self._calls.popleft()()
+        self.pump()
+
+    def connections(self) -> list[Any]:
+        return list(self._rights)
+
+    def detach_all(self, condition: str) -> None:
+        for link in [link for link, _ in self._consumers.values()] + list(self._replies.values()):
+            link.condition = Condition(condition, "The link was closed by the broker because it was idle.")
+            link.close()
+        self._consumers.clear()
+        self._replies.clear()
+
+    def call_later(self, function: Any) -> None:
+        self._calls.append(function)
+
+    def on_connection_opening(self, event: Event) -> None:
+        event.connection.container = "embedded-broker"
+        self._rights[event.connection] = set()
+
+    def on_transport_closed(self, event: Event) -> None:
+        connection = event.connection
+        self._rights.pop(connection, None)
+        for name, (link, _) in list(self._consumers.items()):
+            if link.connection == connection:
+                del self._consumers[name]
+        for key in [key for key in self._replies if key[0] == connection]:
+            del self._replies[key]
+
+    def on_link_opening(self, event: Event) -> None:
+        link = event.link
+        address = _address(link)
+        link.source.copy(link.remote_source)
+        link.target.copy(link.remote_target)
+        refusal = self._refusal(link, address)
+        if refusal:
+            link.open()
+            link.condition = Condition(*refusal)
+            link.close()
+            return
+        if link.is_receiver:
+            link.max_message_size = MAX_MESSAGE_SIZE
+            link.open()
+            link.flow(_CREDIT)
+        elif address == "$cbs" or address.endswith("/$management"):
+            self._replies[(link.connection, address)] = link
+        else:
+            self._consumers[f"{id(link.connection)}/{link.name}"] = (link, self._broker.queue(address))
+
+    def on_link_closed(self, event: Event) -> None:
+        self._forget(event.link)
+
+    def on_link_remote_detach(self, event: Event) -> None:
+        self._forget(event.link)
+        event.link.detach()
+
+    def on_link_flow(self, event: Event) -> None:
+        if event.link.is_sender:
+            self.pump()
+            if event.link.drain_mode:
+                event.link.drained()
+
+    def on_delivery(self, event: Event) -> None:
+        delivery, link = event.delivery, event.link
+        if link.is_receiver:
+            if delivery.readable:
+                self._read(link, delivery)
+        elif delivery.updated:
+            with self._broker.lock:
+                self._settle(link, delivery)
+            self.pump()
+
+    def pump(self) -> None:
+        """Hand out what is ready to whoever has credit."""
+        with self._broker.lock:
+            for link, queue in list(self._consumers.values()):
+                while link.credit > 0 and link.state & Endpoint.LOCAL_ACTIVE and not self._broker.frozen:
+                    entry = queue.take()
+                    if entry is None:
+                        break
+                    self._deliver(link, queue, entry)
+            self._broker.changed()
+
+    def _deliver(self, link: Sender, queue: Queue, entry: Any) -> None:
+        delivery = link.delivery(entry.tag)
+        link.stream(codec.encode(entry))
+        link.advance()
+        if link.snd_settle_mode == link.SND_SETTLED or link.remote_snd_settle_mode == link.SND_SETTLED:
+            delivery.settle()
+            queue.complete(entry.tag)
+
+    def _read(self, link: Receiver, delivery: Delivery) -> None:
+        data = self._partial.pop(delivery.tag, b"") + (link.recv(delivery.pending) or b"")
+        if delivery.partial:
+            self._partial[delivery.tag] = data
+            return
+        link.advance()
+        address = _address(link)
+        if address == "$cbs":
+            self._answer(link, "$cbs", codec.decode(data), self._put_token)
+        elif address.endswith("/$management"):
+            self._answer(link, address, codec.decode(data), self._manage)
+        else:
+            self._accept(link, delivery, data)
+            link.flow(1)
+            self.pump()
+            return
+        delivery.update(Delivery.ACCEPTED)
+        delivery.settle()
+        link.flow(1)
+        self.pump()
+
+    def _accept(self, link: Receiver, delivery: Delivery, data: bytes) -> None:
+        with self._broker.lock:
+            refusal = self._broker.send_refusal()
+            if refusal is None:
+                for message in codec.messages_in(data):
+                    self._broker.queue(_address(link)).send(message)
+                delivery.update(Delivery.ACCEPTED)
+            else:
+                delivery.local.condition = Condition(refusal, "The embedded broker was told to refuse this.")
+                delivery.update(Delivery.REJECTED)
+        delivery.settle()
+
+    def _answer(self, link: Receiver, address: str, request: Message, handle: Any) -> None:
+        reply = self._replies.get((link.connection, address))
+        with self._broker.lock:
+            try:
+                body = handle(link, address, request)
+                answer = codec.status_message(
+                    request, 202 if address == "$cbs" else 200, "OK", None, body, address == "$cbs"
+                )
+            except ManagementError as error:
+                answer = codec.status_message(
+                    request, error.status, error.description, error.condition, {}, address == "$cbs"
+                )
+        if reply is not None:
+            reply.send(answer)
+
+    def _put_token(self, link: Receiver, _address: str, request: Message) -> Any:
+        token = request.body if isinstance(request.body, str) else bytes(request.body).decode()
+        kind = str((request.properties or {}).get("type", ""))
+        if kind == "jwt" and self._broker.verify_jwt and self._broker.verify_jwt(token):
+            self._rights[link.connection] |= {"Listen", "Send"}
+            return None
+        try:
+            self._rights[link.connection] |= rights_of(token, self._broker.keys)
+        except ClaimRefusedError as error:
+            raise ManagementError(401, "amqp:unauthorized-access", str(error)) from None
+        return None
+
+    def _manage(self, link: Receiver, address: str, request: Message) -> Any:
+        operation = str((request.properties or {}).get("operation", ""))
+        right = right_for(operation)
+        if right not in self._rights[link.connection]:
+            raise ManagementError(401, "amqp:unauthorized-access", f"Unauthorized access: '{right}' is required.")
+        return perform(operation, self._broker.queue(address.removesuffix("/$management")), request.body)
+
+    def _settle(self, link: Sender, delivery: Delivery) -> None:
+        queue, tag = self._broker.queue(_address(link)), delivery.tag
+        try:
+            match delivery.remote_state:
+                case Delivery.ACCEPTED:
+                    queue.complete(tag)
+                case Delivery.REJECTED:
+                    info = (delivery.remote.condition.info or {}) if delivery.remote.condition else {}
+                    queue.dead_letter(tag, info.get("DeadLetterReason"), info.get("DeadLetterErrorDescription"))
+                case Delivery.MODIFIED if delivery.remote.undeliverable:
+                    queue.defer(tag)
+                case Delivery.RELEASED | Delivery.MODIFIED:
+                    queue.abandon(tag)
+                case _:
+                    return
+            delivery.update(delivery.remote_state)
+        except LockLostError:
+            delivery.local.condition = Condition(LOCK_LOST, LOCK_LOST_TEXT)
+            delivery.update(Delivery.REJECTED)
+        delivery.settle()
+
+    def _refusal(self, link: Link, address: str) -> tuple[str, str] | None:
+        """(condition, description) when this link may not be; None when it may."""
+        if address == "$cbs":
+            return None
+        queue = self._broker.find(address.removesuffix("/$management"))
+        if queue is None:
+            return "amqp:not-found", f"The messaging entity {address!r} could not be found."
+        rights = self._rights.get(link.connection, set())
+        wanted = "Send" if link.is_receiver else "Listen"
+        if address.endswith("/$management"):
+            return None if rights else ("amqp:unauthorized-access", "Unauthorized access: no claim was made.")
+        if wanted not in rights:
+            return "amqp:unauthorized-access", f"Unauthorized access: '{wanted}' claims are required for {address!r}."
+        if queue.options.requires_session and not link.is_receiver:
+            return (
+                "amqp:not-allowed",
+                "It is not possible for an entity that requires sessions to create a non-sessionful message receiver.",
+            )
+        return None
+
+    def _forget(self, link: Link) -> None:
+        self._consumers.pop(f"{id(link.connection)}/{link.name}", None)
+
+
+def _address(link: Link) -> str:
+    """The entity's path: the Python SDK gives a whole URL, the JavaScript SDK a bare path, on either terminus."""
+    terminus = link.remote_target if link.is_receiver else link.remote_source
+    address = terminus.address or ""
+    if "://" in address:
+        address = address.split("://", 1)[1].partition("/")[2]
+    return address.strip("/")

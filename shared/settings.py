@@ -1,0 +1,132 @@
+"""Everything the function reads from its environment, read once, with one error that names every problem."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from shared.job_router import normalise_endpoint, parse_connection_string
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CONNECTION = "ServiceBusConnection"
+_PORTAL = "Copy it from the Communication Services resource, page Keys."
+
+
+class SettingsError(Exception):
+    """One or more settings are missing or malformed; the text names each, with the next step, and no secret."""
+
+
+@dataclass(frozen=True)
+class ServiceBusSettings:
+    """The very connection that the trigger uses: a connection string, or a namespace with an identity."""
+
+    queue_name: str
+    connection_string: str | None = None
+    fully_qualified_namespace: str | None = None
+    client_id: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ServiceBusSettings(queue_name={self.queue_name!r})"  # a connection string must not reach a log
+
+
+@dataclass(frozen=True)
+class Settings:
+    """access_key None means Microsoft Entra ID. Timeouts in seconds."""
+
+    endpoint: str
+    access_key: str | None
+    service_bus: ServiceBusSettings
+    connect_timeout: float
+    read_timeout: float
+    threads: int
+
+    def __repr__(self) -> str:
+        return f"Settings(endpoint={self.endpoint!r})"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Read and check all settings.
+
+        Raises:
+            SettingsError: names every missing or malformed setting and how to mend it.
+        """
+        problems: list[str] = []
+        endpoint, access_key = _job_router(environ, problems)
+        settings = cls(
+            endpoint=endpoint,
+            access_key=access_key,
+            service_bus=_service_bus(environ, problems),
+            connect_timeout=_seconds(environ, "JOB_ROUTER_CONNECT_TIMEOUT_SECONDS", 5.0, problems),
+            read_timeout=_seconds(environ, "JOB_ROUTER_READ_TIMEOUT_SECONDS", 15.0, problems),
+            threads=_threads(environ, problems),
+        )
+        if problems:
+            raise SettingsError("The function's settings have to be mended: " + " ".join(problems))
+        return settings
+
+
+def _job_router(environ: Mapping[str, str], problems: list[str]) -> tuple[str, str | None]:
+    connection_string = environ.get("JOB_ROUTER_CONNECTION_STRING", "").strip()
+    endpoint = environ.get("JOB_ROUTER_ENDPOINT", "").strip()
+    if bool(connection_string) == bool(endpoint):
+        problems.append(
+            f"{'Both' if endpoint else 'Neither'} JOB_ROUTER_CONNECTION_STRING and JOB_ROUTER_ENDPOINT "
+            f"{'are' if endpoint else 'is'} set: set the first for an access key or the second for a managed identity."
+            if endpoint
+            else "JOB_ROUTER_CONNECTION_STRING and JOB_ROUTER_ENDPOINT are both missing: set the first for an access "
+            "key or the second for a managed identity."
+        )
+        return "", None
+    name, key = "JOB_ROUTER_ENDPOINT", None
+    try:
+        if connection_string:
+            name = "JOB_ROUTER_CONNECTION_STRING"
+            endpoint, key = parse_connection_string(connection_string)
+            b64decode(key, validate=True)
+        return normalise_endpoint(endpoint), key
+    except binascii.Error:
+        problems.append(f"{name} has an accesskey that is not base64. {_PORTAL}")
+    except ValueError as error:
+        problems.append(f"{name} {error}. {_PORTAL}")
+    return "", None
+
+
+def _service_bus(environ: Mapping[str, str], problems: list[str]) -> ServiceBusSettings:
+    queue_name = environ.get("CANCELLATION_QUEUE_NAME", "").strip()
+    if not queue_name:
+        problems.append("CANCELLATION_QUEUE_NAME is missing: set it to the queue that the cancellations arrive on.")
+    connection_string = environ.get(_CONNECTION, "").strip()
+    namespace = environ.get(f"{_CONNECTION}__fullyQualifiedNamespace", "").strip()
+    if not (connection_string or namespace):
+        problems.append(
+            f"{_CONNECTION} and {_CONNECTION}__fullyQualifiedNamespace are both missing: set one, as for the trigger."
+        )
+    elif connection_string and "endpoint=" not in connection_string.lower():
+        problems.append(f"{_CONNECTION} is not a Service Bus connection string; it starts with Endpoint=sb://.")
+    client_id = environ.get(f"{_CONNECTION}__clientId", "").strip()
+    return ServiceBusSettings(queue_name, connection_string or None, namespace or None, client_id or None)
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float, problems: list[str]) -> float:
+    text = environ.get(name, "").strip()
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = 0.0
+    if not (isfinite(value) and 0 < value <= 60):
+        problems.append(f"{name} is not a number of seconds above 0 and up to 60: {text!r}.")
+    return value
+
+
+def _threads(environ: Mapping[str, str], problems: list[str]) -> int:
+    name = "PYTHON_THREADPOOL_THREAD_COUNT"  # the platform's own setting, 1 when absent
+    text = environ.get(name, "").strip() or "1"
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        problems.append(f"{name} is not a whole number of threads: {text!r}.")
+        return 1
+    return int(text)

@@ -1,0 +1,130 @@
+"""Dead-lettering by lock token; the only module that knows azure-servicebus.
+
+The function never holds the link that received its message, so it settles over the queue's management node, which a
+lock token is valid for as well (azure-sdk-for-net, Azure.Messaging.ServiceBus, Sample16: cross receiver settlement).
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from queue import Empty, LifoQueue
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.servicebus import ServiceBusClient, ServiceBusReceiver
+
+    from shared.settings import ServiceBusSettings
+
+# Seconds. The service closes an idle connection after some minutes, and a firewall may do so without a word: one
+# that has rested longer than this is replaced before it can fail.
+_IDLE_LIMIT = 120.0
+_SOCKET_TIMEOUT = 10.0  # seconds; settling has to end well inside the lock
+
+
+class _Connection:
+    """One client with one opened receiver: neither is thread-safe, so one thread uses it at a time."""
+
+    def __init__(self, client: ServiceBusClient, queue_name: str) -> None:
+        self._client = client
+        # Opened, but asking for nothing: with the default prefetch of 0 this receiver takes no message.
+        self._receiver: ServiceBusReceiver = client.get_queue_receiver(queue_name)
+        self._receiver.__enter__()
+        self.last_used = time.monotonic()
+
+    def dead_letter(self, lock_token: UUID, reason: str, description: str) -> None:
+        from azure.servicebus import ServiceBusReceivedMessage
+
+        message = ServiceBusReceivedMessage(
+            _EMPTY, receiver=self._receiver, is_deferred_message=True, lock_token=lock_token
+        )
+        self._receiver.dead_letter_message(message, reason=reason, error_description=description)
+        self.last_used = time.monotonic()
+
+    def close(self) -> None:
+        self._receiver.close()
+        self._client.close()
+
+
+class ServiceBusSettler:
+    """Settles messages of one queue for all threads of a worker, over as many connections as settle at once."""
+
+    def __init__(self, settings: ServiceBusSettings) -> None:
+        self._settings = settings
+        self._idle: LifoQueue[_Connection] = LifoQueue()
+        self._credential: TokenCredential | None = None
+
+    def dead_letter(self, lock_token: str, reason: str, description: str) -> None:
+        """Move the locked message to the dead-letter queue.
+
+        Raises:
+            azure.servicebus.exceptions.ServiceBusError: MessageLockLostError when the lock is no longer ours.
+            ValueError: the lock token is not a GUID.
+        """
+        from azure.servicebus.exceptions import MessageLockLostError
+
+        token = UUID(lock_token)
+        connection = self._connection()
+        try:
+            connection.dead_letter(token, reason, description)
+        except MessageLockLostError:
+            self._idle.put(connection)
+            raise
+        except Exception:  # noqa: BLE001  # raised again below unless a second try mends it
+            # Whatever broke, a new connection may not be broken; if it is, its error is the one to raise.
+            _discard(connection)
+            connection = self._open()
+            try:
+                connection.dead_letter(token, reason, description)
+            except BaseException:
+                _discard(connection)
+                raise
+        self._idle.put(connection)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        with suppress(Empty):
+            while True:
+                _discard(self._idle.get_nowait())
+
+    def _connection(self) -> _Connection:
+        with suppress(Empty):
+            while True:
+                connection = self._idle.get_nowait()
+                if time.monotonic() - connection.last_used < _IDLE_LIMIT:
+                    return connection
+                _discard(connection)
+        return self._open()
+
+    def _open(self) -> _Connection:
+        from azure.servicebus import ServiceBusClient
+
+        settings = self._settings
+        if settings.connection_string:
+            client = ServiceBusClient.from_connection_string(
+                settings.connection_string, socket_timeout=_SOCKET_TIMEOUT, retry_total=1
+            )
+        else:
+            self._credential = self._credential or _credential(settings.client_id)
+            client = ServiceBusClient(
+                settings.fully_qualified_namespace or "", self._credential, socket_timeout=_SOCKET_TIMEOUT, retry_total=1
+            )
+        try:
+            return _Connection(client, self._settings.queue_name)
+        except BaseException:
+            client.close()
+            raise
+
+
+def _credential(client_id: str | None) -> TokenCredential:
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+
+    return ManagedIdentityCredential(client_id=client_id) if client_id else DefaultAzureCredential()
+
+
+def _discard(connection: _Connection) -> None:
+    # A connection on its way out: that its end is not clean says nothing that anybody could act on.
+    with suppress(Exception):
+        connection.close()
