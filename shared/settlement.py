@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from queue import Empty, LifoQueue
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 # Seconds. The service closes an idle connection after some minutes, and a firewall may do so without a word: one
 # that has rested longer than this is replaced before it can fail.
 _IDLE_LIMIT = 120.0
+# The SDK wants a message to hang the lock token on; none of its sections is read when settling over management.
+_SECTIONS = ("header", "delivery_annotations", "message_annotations", "properties", "application_properties", "footer")
+_EMPTY: Any = SimpleNamespace(**dict.fromkeys((*_SECTIONS, "data", "sequence", "value")))
 _SOCKET_TIMEOUT = 10.0  # seconds; settling has to end well inside the lock
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from proton import Message
 
 
-
 @dataclass(frozen=True)
 class QueueOptions:
     """What Azure calls the queue's properties; seconds, None means off."""
