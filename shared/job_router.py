@@ -71,7 +71,7 @@ class JobRouterClient:
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=pool_size))
         # Proxies and the CA bundle from the environment, read once instead of at each call.
-        self._environment: dict[str, Any] = self._session.merge_environment_settings(
+        self._environment: Any = self._session.merge_environment_settings(
             self._endpoint, {}, True, None, None
         )
 

@@ -193,8 +193,8 @@ class Queue:
     def counts(self) -> QueueCounts:
         self.tick()
         states = [entry.state for entry in self.entries.values()]
-        numbers = (states.count(state) for state in ("active", "locked", "deferred", "scheduled"))
-        return QueueCounts(*numbers, dead_lettered=len(self.dead_letters.entries))
+        active, locked, deferred, scheduled = map(states.count, ("active", "locked", "deferred", "scheduled"))
+        return QueueCounts(active, locked, deferred, scheduled, len(self.dead_letters.entries))
 
     def _is_duplicate(self, message: Message, now: datetime) -> bool:
         window = self.options.duplicate_detection_window_seconds

@@ -30,7 +30,7 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
     def __init__(self, broker: Broker) -> None:
         super().__init__(prefetch=0, auto_accept=False, auto_settle=False)
         # Transfers are read raw (a batch is several messages), so proton's own decoding handlers are left out.
-        self.handlers = [handler for handler in self.handlers if isinstance(handler, EndpointStateHandler)]
+        self.handlers: list[Any] = [handler for handler in self.handlers if isinstance(handler, EndpointStateHandler)]
         self._broker = broker
         self._rights: dict[Any, set[str]] = {}
         self._consumers: dict[str, tuple[Sender, Queue]] = {}

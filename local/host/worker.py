@@ -43,7 +43,8 @@ class DirectWorker:
         import azure.functions as func
 
         self._meta = func.meta
-        self._converter: Any = func.get_binding_registry().get("serviceBusTrigger")
+        registry: Any = func.get_binding_registry()  # type: ignore[no-untyped-call]
+        self._converter: Any = registry.get("serviceBusTrigger")
         self._trigger = trigger
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="function")
         self._local = threading.local()

@@ -12,8 +12,8 @@ from local.job_router.server import JobRouter
 def main() -> None:
     arguments = _parse_arguments()
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
     with JobRouter(
         port=arguments.port,
         service_time_seconds=arguments.service_time_ms / 1000,

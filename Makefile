@@ -1,0 +1,29 @@
+# One door for every chore. `make demo` and `make test` set up what is missing by themselves.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo local test lint clean
+
+$(VENV)/ready: requirements.txt requirements-dev.txt constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt --constraint constraints.txt
+	@touch $@
+
+demo: $(VENV)/ready ## some dozens of messages through the whole stack, and what became of each
+	@$(BIN)/python -m local.demo
+
+local: $(VENV)/ready ## the same stack, left running; options: make local ARGS="--jobs 50"
+	@$(BIN)/python -m local $(ARGS)
+
+test: $(VENV)/ready ## every test, with coverage of what is deployed
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+lint: $(VENV)/ready ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove the virtual environment and the caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,79 @@
+"""`python -m local`: the embedded stack with the function consuming, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+
+from local.broker import QueueOptions
+from local.stack import Stack
+
+_HELP = """\
+The embedded stack is up; Ctrl-C or SIGTERM stops it.
+
+  Service Bus   {service_bus}
+  Job Router    {job_router}
+  queue         {queue}, its dead letters in {queue}/$DeadLetterQueue
+  jobs          demo-1 to demo-{jobs}, all queued
+
+Put the connection strings where a second terminal finds them:
+
+  export SERVICE_BUS='{service_bus}'
+  export CANCELLATION_QUEUE={queue}
+
+Send a cancellation:
+
+  {python} -m local.send '{{"jobId": "demo-1", "note": "Customer hung up"}}'
+
+Read the dead-letter queue (nothing is taken out of it):
+
+  {python} -m local.dead_letters
+"""
+
+
+def main() -> int:
+    """Run until told to stop; 1 when a port is taken."""
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    parser.add_argument("--service-bus-port", type=int, default=0, help="AMQP port; a free one when not given")
+    parser.add_argument("--job-router-port", type=int, default=0, help="HTTP port; a free one when not given")
+    parser.add_argument("--queue", default="job-cancellations", help="queue name (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=10, help="jobs to create, demo-1 onwards (default: %(default)s)")
+    parser.add_argument("--no-function", action="store_true", help="broker and Job Router only; nothing consumes")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)-8s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("azure").setLevel(logging.WARNING)
+    stop = threading.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, lambda *_: stop.set())
+    stack = Stack(
+        queue=QueueOptions(options.queue),
+        service_bus_port=options.service_bus_port,
+        job_router_port=options.job_router_port,
+        consume=not options.no_function,
+    )
+    try:
+        with stack:
+            for number in range(1, options.jobs + 1):
+                stack.job_router.add_job(f"demo-{number}")
+            print(
+                _HELP.format(
+                    service_bus=stack.broker.connection_string,
+                    job_router=stack.job_router.connection_string,
+                    queue=options.queue,
+                    jobs=options.jobs,
+                    python=".venv/bin/python",
+                ),
+                flush=True,
+            )
+            stop.wait()
+    except (OSError, RuntimeError) as error:
+        print(f"The embedded stack cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The embedded stack in one piece: broker, Job Router and Functions host, on loopback, in this process."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from local.broker import Broker, QueueOptions
+from local.host import FunctionsHost, InvocationResult
+from local.job_router import JobRouter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+APP = Path(__file__).resolve().parent.parent
+
+
+class Stack:
+    """A context manager. Ports are picked when 0; the queue is made; the function consumes unless told not to."""
+
+    def __init__(
+        self,
+        *,
+        queue: QueueOptions | None = None,
+        service_bus_port: int = 0,
+        job_router_port: int = 0,
+        consume: bool = True,
+        on_result: Callable[[InvocationResult], None] | None = None,
+    ) -> None:
+        self.queue = queue or QueueOptions("job-cancellations")
+        self.broker = Broker([self.queue], port=service_bus_port)
+        self.job_router = JobRouter(port=job_router_port)
+        self._consume = consume
+        self._on_result = on_result
+        self._open = ExitStack()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The app settings that fit this stack, as in local.settings.json."""
+        return {
+            "PYTHON_THREADPOOL_THREAD_COUNT": "16",
+            "CANCELLATION_QUEUE_NAME": self.queue.name,
+            "ServiceBusConnection": self.broker.connection_string,
+            "JOB_ROUTER_CONNECTION_STRING": self.job_router.connection_string,
+        }
+
+    def __enter__(self) -> Stack:
+        # proton tells of every connection; what matters of them the clients say themselves.
+        logging.getLogger("proton").setLevel(logging.CRITICAL)
+        with ExitStack() as opening:
+            opening.enter_context(self.broker)
+            opening.enter_context(self.job_router)
+            if self._consume:
+                os.environ.update(self.settings)  # where the function reads its settings, as on the platform
+                opening.enter_context(FunctionsHost(APP, self.settings, on_result=self._on_result))
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
