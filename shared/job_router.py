@@ -67,13 +67,11 @@ class JobRouterClient:
         self._auth = auth
         self._query = f"?api-version={quote(api_version, safe='')}"
         self._timeout = (connect_timeout, read_timeout)
-        self._session = requests.Session()
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=pool_size))
+        # The adapter alone: a Session adds redirects, cookies, hooks and .netrc, none of which may happen here.
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=pool_size)
         # Proxies and the CA bundle from the environment, read once instead of at each call.
-        self._environment: Any = self._session.merge_environment_settings(
-            self._endpoint, {}, True, None, None
-        )
+        with requests.Session() as session:
+            self._environment: Any = session.merge_environment_settings(self._endpoint, {}, True, None, None)
 
     @classmethod
     def from_connection_string(cls, connection_string: str, **options: object) -> JobRouterClient:
@@ -83,7 +81,7 @@ class JobRouterClient:
 
     def close(self) -> None:
         """Close the pooled connections."""
-        self._session.close()
+        self._adapter.close()
 
     def cancel_job(self, request: CancellationRequest, *, trace_parent: str | None = None) -> str:
         """Cancel a job; returns the service's request id.
@@ -123,7 +121,7 @@ class JobRouterClient:
     def _prepared(
         self, method: str, path: str, body: bytes | None, trace_parent: str | None
     ) -> requests.PreparedRequest:
-        # Filled directly: Session.prepare_request would read the environment, .netrc and cookies at every call.
+        # Filled directly: requests' own preparing reads the environment, .netrc and cookies at every call.
         request = requests.PreparedRequest()
         request.method = method
         request.url = f"{self._endpoint}/routing/jobs/{path}{self._query}"
@@ -146,15 +144,7 @@ class JobRouterClient:
         deadline = time.monotonic() + sum(self._timeout)
         try:
             self._auth(request)
-            response = self._session.send(
-                request,
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-                verify=self._environment["verify"],
-                cert=self._environment["cert"],
-                proxies=self._environment["proxies"],
-            )
+            response = self._adapter.send(request, timeout=self._timeout, **self._environment)
             try:
                 return response.status_code, response.headers, b"".join(_body(response, deadline))
             finally:

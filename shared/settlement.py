@@ -113,7 +113,10 @@ class ServiceBusSettler:
         else:
             self._credential = self._credential or _credential(settings.client_id)
             client = ServiceBusClient(
-                settings.fully_qualified_namespace or "", self._credential, socket_timeout=_SOCKET_TIMEOUT, retry_total=1
+                settings.fully_qualified_namespace or "",
+                self._credential,
+                socket_timeout=_SOCKET_TIMEOUT,
+                retry_total=1,
             )
         try:
             return _Connection(client, self._settings.queue_name)
