@@ -80,6 +80,15 @@ def test_what_was_sent_is_what_is_read(job_id: str, note: str | None, code: str 
 SECRET = "Zq7#customer-text"
 
 
+def refusal_of(body: bytes, content_type: str | None) -> str:
+    """What the error says; nothing when the body is a request."""
+    try:
+        decode_cancellation(body, content_type)
+    except InvalidCancellationError as error:
+        return str(error)
+    return ""
+
+
 @settings(max_examples=200)
 @given(
     st.sampled_from(["jobId", "dispositionCode", "specversion", "data", "data_base64"]),
@@ -91,12 +100,10 @@ SECRET = "Zq7#customer-text"
 def test_an_error_never_quotes_the_message(field: str, value: object, note: object, cut: int, declared: bool) -> None:
     body = json.dumps({"jobId": "a", "note": note, field: value}).encode()
     for candidate in (body, body[:cut], body.replace(b"Zq7", b"Zq7\xff"), body.replace(b"Zq7", rb"\ud800Zq7")):
-        try:
-            decode_cancellation(candidate, "application/cloudevents+json" if declared else None)
-        except InvalidCancellationError as error:
-            assert "Zq7" not in str(error)
-            assert "customer" not in str(error)
-            assert len(str(error)) < 400
+        said = refusal_of(candidate, "application/cloudevents+json" if declared else None)
+        assert "Zq7" not in said
+        assert "customer" not in said
+        assert len(said) < 400
 
 
 def test_the_error_keeps_no_cause_that_would_quote_the_body_in_a_traceback() -> None:
