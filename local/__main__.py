@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 
-from local.broker import QueueOptions
+from local.service_bus import QueueOptions
 from local.stack import Stack
 
 _HELP = """\

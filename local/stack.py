@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local.broker import Broker, QueueOptions
+from local.service_bus import Broker, QueueOptions
 from local.host import FunctionsHost, InvocationResult
 from local.job_router import JobRouter
 

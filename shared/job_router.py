@@ -218,7 +218,7 @@ def _network_error(error: OSError | HTTPError, request_id: str) -> JobRouterErro
     chain = list(_causes(error))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain):
         return JobRouterError(None, TLS_VERIFICATION_FAILED, "The certificate did not verify.", request_id=request_id)
-    if not isinstance(error, requests.RequestException):  # requests' own words for a CA bundle that is not there
+    if not isinstance(error, (requests.RequestException, HTTPError)):  # requests' way to say: no such CA bundle
         return JobRouterError(None, TLS_VERIFICATION_FAILED, "The CA bundle was not found.", request_id=request_id)
     if isinstance(error, (requests.Timeout, ReadTimeoutError)):
         return JobRouterError(None, TIMEOUT, "No answer came in time.", request_id=request_id)

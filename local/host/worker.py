@@ -85,7 +85,6 @@ class RuntimeWorker:
     """Calls the function through azure-functions-runtime-v1, as the platform does; no gRPC, no protobuf."""
 
     def __init__(self, trigger: Trigger) -> None:
-        import azure_functions_runtime_v1 as runtime
         from azure_functions_runtime_v1 import handle_event, loader, native_invocation
         from azure_functions_runtime_v1.bindings import datumdef
         from azure_functions_runtime_v1.bindings import meta as bindings
@@ -97,13 +96,10 @@ class RuntimeWorker:
         self._parameter = trigger.parameter
         self._function_id = trigger.function_name
         self._load_error: Exception | None = None
-        assert runtime  # noqa: S101  # imported for its side effects
         threadpool.start_threadpool_executor()
         bindings.load_binding_registry()
         loader.install()
-        protos = SimpleNamespace(
-            BindingInfo=SimpleNamespace(Direction=SimpleNamespace(**{"in": 0, "out": 1, "inout": 2}))
-        )
+        protos = SimpleNamespace(BindingInfo=SimpleNamespace(inout=2, out=1, undefined=0))
         binding = SimpleNamespace(type="serviceBusTrigger", direction=0, data_type=0, properties={})
         metadata = SimpleNamespace(
             name=trigger.function_name,

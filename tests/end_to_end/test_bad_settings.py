@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from azure.servicebus import ServiceBusMessage
 
-from local.broker import Broker
+from local.service_bus import Broker
 from local.host import ConfigurationError, FunctionsHost
 from local.stack import APP
 from tests.end_to_end.conftest import QUEUE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from proton import Message, symbol, timestamp, ulong
 
 if TYPE_CHECKING:
-    from local.broker.queue import Entry
+    from local.service_bus.queue import Entry
 
 _BATCHED = b"\x00\x53"  # how an encoded AMQP message starts; text and JSON never do
 _STATES = {"deferred": 1, "scheduled": 2}

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from proton import UNDESCRIBED, Array, Data
 
-from local.broker.codec import decode, encode, milliseconds
-from local.broker.queue import LockLostError
+from local.service_bus.codec import decode, encode, milliseconds
+from local.service_bus.queue import LockLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from local.broker.queue import Queue
+    from local.service_bus.queue import Queue
 
 LOCK_LOST = "com.microsoft:message-lock-lost"
 LOCK_LOST_TEXT = (

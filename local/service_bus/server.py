@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from proton import Condition, Delivery, Endpoint, Message
 from proton.handlers import EndpointStateHandler, MessagingHandler
 
-from local.broker import codec
-from local.broker.claims import ClaimRefusedError, rights_of
-from local.broker.management import LOCK_LOST, LOCK_LOST_TEXT, ManagementError, perform, right_for
-from local.broker.queue import LockLostError
+from local.service_bus import codec
+from local.service_bus.claims import ClaimRefusedError, rights_of
+from local.service_bus.management import LOCK_LOST, LOCK_LOST_TEXT, ManagementError, perform, right_for
+from local.service_bus.queue import LockLostError
 
 if TYPE_CHECKING:
     from proton import Event, Link, Receiver, Sender
 
-    from local.broker.broker import Broker
-    from local.broker.queue import Queue
+    from local.service_bus.broker import Broker
+    from local.service_bus.queue import Queue
 
 MAX_MESSAGE_SIZE = 256 * 1024
 _CREDIT = 500

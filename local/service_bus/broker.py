@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from proton.reactor import ApplicationEvent, Container, EventInjector
 
-from local.broker.claims import ROOT_KEY, ROOT_KEY_NAME, SharedKey
-from local.broker.queue import Queue, QueueCounts, QueueOptions, StoredMessage
-from local.broker.server import Server
-from local.clock import Clock
+from local.service_bus.claims import ROOT_KEY, ROOT_KEY_NAME, SharedKey
+from local.service_bus.queue import Queue, QueueCounts, QueueOptions, StoredMessage
+from local.service_bus.server import Server
+from local.service_bus.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -3,8 +3,8 @@
 It makes no claim beyond what this project uses (docs/embedded-stack.md lists it) and refuses the rest clearly.
 """
 
-from local.broker.broker import Broker
-from local.broker.claims import SharedKey
-from local.broker.queue import QueueCounts, QueueOptions, StoredMessage
+from local.service_bus.broker import Broker
+from local.service_bus.claims import SharedKey
+from local.service_bus.queue import QueueCounts, QueueOptions, StoredMessage
 
 __all__ = ["Broker", "QueueCounts", "QueueOptions", "SharedKey", "StoredMessage"]
