@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol, assert_never
 
 import msgspec
 
@@ -103,6 +103,8 @@ def process(
             record.reason, record.description = reason, description
             record.write(logging.ERROR if environment_fault else logging.WARNING)
             raise RedeliveryError(f"{reason}: {description}")
+        case _:
+            assert_never(outcome)
 
 
 def hold(message: func.ServiceBusMessage, invocation_id: str, error: Exception, wait: Callable[[], object]) -> NoReturn:

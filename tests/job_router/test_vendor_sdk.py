@@ -9,6 +9,7 @@ import pytest
 import requests
 from azure.communication.jobrouter import JobRouterClient as VendorClient
 from azure.communication.jobrouter._shared.policy import HMACCredentialsPolicy
+from azure.core.credentials import AzureKeyCredential
 from azure.core.exceptions import HttpResponseError
 from azure.core.rest import HttpRequest
 from hypothesis import given
@@ -29,6 +30,11 @@ CANCELLATIONS = [
     CancellationRequest("100%?#&+=;:@"),
     CancellationRequest("a.b-c_d~e!$'()*,"),
 ]
+
+
+def vendor_client(router: JobRouter) -> VendorClient:
+    # Not from the connection string: the package would make an https endpoint of it.
+    return VendorClient(router.endpoint, AzureKeyCredential(DEVELOPMENT_ACCESS_KEY), retry_total=0)
 
 
 def options(request: CancellationRequest) -> dict[str, str]:
@@ -60,7 +66,7 @@ def test_a_cancel_is_the_request_that_the_vendors_client_sends(
     router.add_job(request_.job_id)
     client.cancel_job(request_)
     router.add_job(request_.job_id)
-    with VendorClient.from_connection_string(router.connection_string) as vendor:
+    with vendor_client(router) as vendor:
         vendor.cancel_job(request_.job_id, options(request_))
     ours, theirs = router.requests
     assert ours.status == 200
@@ -73,7 +79,7 @@ def test_a_read_is_the_request_that_the_vendors_client_sends(
 ) -> None:
     router.add_job(job_id)
     status = client.get_job_status(job_id)
-    with VendorClient.from_connection_string(router.connection_string) as vendor:
+    with vendor_client(router) as vendor:
         assert vendor.get_job(job_id).status == status
     ours, theirs = map(comparable, router.requests)
     assert ours == theirs
@@ -87,7 +93,7 @@ def test_a_refusal_is_read_as_the_vendors_client_reads_it(
     with pytest.raises(JobRouterError) as ours:
         client.cancel_job(CancellationRequest(job_id))
     with (
-        VendorClient.from_connection_string(router.connection_string) as vendor,
+        vendor_client(router) as vendor,
         pytest.raises(HttpResponseError) as theirs,
     ):
         vendor.cancel_job(job_id, {})

@@ -157,7 +157,7 @@ def test_the_error_reads_as_a_sentence() -> None:
     ],
 )
 def test_retry_after_is_read_in_seconds(headers: dict[str, str], seconds: float | None) -> None:
-    assert read(429, **headers).retry_after == seconds
+    assert read(429, b"", **headers).retry_after == seconds
 
 
 def test_retry_after_as_a_date_counts_from_now() -> None:

@@ -1,0 +1,150 @@
+"""Whom the client trusts, and what it takes from the environment."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+
+from local.job_router import DEVELOPMENT_ACCESS_KEY, JobRouter
+from shared.job_router import AccessKeyAuth, JobRouterClient, JobRouterError
+from shared.job_router_error import CONNECTION_FAILED, TLS_VERIFICATION_FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_bundle(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+def serving(authority: trustme.CA, name: str) -> JobRouter:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return JobRouter(tls=context)
+
+
+@pytest.fixture
+def secure(authority: trustme.CA) -> Iterator[JobRouter]:
+    with serving(authority, "127.0.0.1") as running:
+        running.add_job("job-1")
+        yield running
+
+
+def status_or_error(endpoint: str) -> str | JobRouterError:
+    client = JobRouterClient(endpoint, AccessKeyAuth(DEVELOPMENT_ACCESS_KEY), connect_timeout=2.0, read_timeout=5.0)
+    try:
+        return client.get_job_status("job-1")
+    except JobRouterError as error:
+        return error
+    finally:
+        client.close()
+
+
+def failure(endpoint: str) -> JobRouterError:
+    found = status_or_error(endpoint)
+    assert isinstance(found, JobRouterError)
+    return found
+
+
+def test_a_certificate_of_an_unknown_authority_does_not_verify(secure: JobRouter) -> None:
+    error = failure(secure.endpoint)
+    assert (error.status, error.code) == (None, TLS_VERIFICATION_FAILED)
+    assert error.message == "The certificate did not verify."
+    assert secure.requests == []
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_the_ca_bundle_of_the_environment_is_trusted(
+    secure: JobRouter, ca_bundle: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, ca_bundle)
+    assert status_or_error(secure.endpoint) == "queued"
+
+
+def test_a_certificate_for_another_host_does_not_verify(
+    authority: trustme.CA, ca_bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_bundle)
+    with serving(authority, "other.example.com") as router:
+        assert failure(router.endpoint).code == TLS_VERIFICATION_FAILED
+        assert router.requests == []
+
+
+def test_a_ca_bundle_that_is_not_there_is_named_as_the_trouble(
+    secure: JobRouter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    error = failure(secure.endpoint)
+    assert (error.status, error.code) == (None, TLS_VERIFICATION_FAILED)
+    assert error.message == "The CA bundle was not found."
+    assert error.request_id
+
+
+class Proxy:
+    """Takes one connection, notes the first line of the request and refuses it."""
+
+    def __init__(self) -> None:
+        self.first_line = b""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(10)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(10)
+            received = b""
+            while b"\r\n\r\n" not in received:
+                received += connection.recv(4096)
+            self.first_line = received.partition(b"\r\n")[0]
+            connection.sendall(
+                b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+
+    def close(self) -> None:
+        self._thread.join(10)
+        self._listener.close()
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    running = Proxy()
+    yield running
+    running.close()
+
+
+def test_the_http_proxy_of_the_environment_is_used(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy.url)
+    assert failure("http://127.0.0.1:9").status == 407
+    assert proxy.first_line == b"GET http://127.0.0.1:9/routing/jobs/job-1?api-version=2023-11-01 HTTP/1.1"
+
+
+def test_the_https_proxy_of_the_environment_is_asked_for_a_tunnel(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    assert failure("https://contoso.communication.azure.com").code == CONNECTION_FAILED
+    assert proxy.first_line.startswith(b"CONNECT contoso.communication.azure.com:443 HTTP/1.")
+
+
+def test_no_proxy_is_honoured(router: JobRouter, monkeypatch: pytest.MonkeyPatch) -> None:
+    router.add_job("job-1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert status_or_error(router.endpoint) == "queued"
