@@ -45,17 +45,16 @@ def main(message: func.ServiceBusMessage, context: func.Context) -> None:
 def _get_application() -> _Application:
     # Built at the first message, not at load: a failure at load would make the host abandon each message at once.
     global _application
-    if _application is None:
-        with _building:
-            if _application is None:
-                settings = Settings.from_environment(os.environ)
-                auth = AccessKeyAuth(settings.access_key) if settings.access_key else EntraIdAuth()
-                client = JobRouterClient(
-                    settings.endpoint,
-                    auth,
-                    connect_timeout=settings.connect_timeout,
-                    read_timeout=settings.read_timeout,
-                    pool_size=settings.threads,
-                )
-                _application = _Application(client, ServiceBusSettler(settings.service_bus))
-    return _application
+    with _building:
+        if _application is None:
+            settings = Settings.from_environment(os.environ)
+            auth = AccessKeyAuth(settings.access_key) if settings.access_key else EntraIdAuth()
+            client = JobRouterClient(
+                settings.endpoint,
+                auth,
+                connect_timeout=settings.connect_timeout,
+                read_timeout=settings.read_timeout,
+                pool_size=settings.threads,
+            )
+            _application = _Application(client, ServiceBusSettler(settings.service_bus))
+        return _application

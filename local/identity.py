@@ -1,7 +1,7 @@
 """A stand-in for the managed-identity endpoint that App Service and Functions give an app; development only.
 
-The real azure-identity gets its tokens here when the two variables of `IdentityEndpoint.environment` are set. The
-protocol: https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
+The real azure-identity gets its tokens here when the two variables of `IdentityEndpoint.environment` are
+set. The protocol: https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
 """
 
 import base64
@@ -20,7 +20,7 @@ from local.job_router.loopback import LOOPBACK, LoopbackServer, bind_loopback
 from local.job_router.recording import RecordedRequest, Recorder
 from local.job_router.wire import MalformedRequestError, Reply, Request, RequestReader
 
-# The scope https://communication.azure.com//.default minus /.default: the slash at the end belongs to the audience.
+# The scope https://communication.azure.com//.default without /.default: the final slash is the audience's own.
 COMMUNICATION_AUDIENCE = "https://communication.azure.com/"
 API_VERSION = "2019-08-01"
 _PATH = "/msi/token"
@@ -93,9 +93,10 @@ class IdentityEndpoint:
             return self._tokens_issued
 
     def verify(self, token: str, audience: str | None = None) -> bool:
-        """Whether the token was issued here, is not expired or revoked, and (where given) is for this audience.
+        """Whether the token was issued here, is neither expired nor revoked, and is for this audience.
 
-        Audiences are compared exactly, as services compare the `aud` claim: the final slash counts.
+        Audiences are compared exactly, as services compare the `aud` claim: the final slash counts. None:
+        any audience.
         """
         with self._lock:
             issued = self._issued.get(token)

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local.service_bus import Broker, QueueOptions
 from local.host import FunctionsHost, InvocationResult
 from local.job_router import JobRouter
+from local.service_bus import Broker, QueueOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,7 @@
 """An embedded stand-in for the Job Router of Azure Communication Services. Development only, never deployed.
 
-It offers Cancel Job and reading a job, checks credentials for real and fails on request. It makes no claim beyond
-that; everything else of the service is answered 404 or 405.
+It offers Cancel Job and reading a job, checks credentials for real and fails on request. It makes no claim
+beyond that; everything else of the service is answered 404 or 405.
 """
 
 from local.job_router.faults import Fault, FaultKind, FaultScript

@@ -1,4 +1,4 @@
-"""The two operations this stand-in offers: cancel a job, read a job. From a request to a reply, no sockets."""
+"""The two operations this stand-in offers, from a request to a reply: cancel a job, read a job. No sockets."""
 
 import json
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def parse_route(path: str) -> Route | None:
 
 
 class JobRouterApi:
-    """Answers requests. `refusal_status` is what a cancel that the job's status does not allow is answered with."""
+    """Answers requests; `refusal_status` is for a cancel that the job's status does not allow."""
 
     def __init__(
         self, jobs: JobStore, authenticator: Authenticator, clock: Callable[[], datetime], refusal_status: int

@@ -5,7 +5,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -16,8 +16,8 @@ from local.job_router.loopback import reset
 from local.job_router.recording import Recorder
 from local.job_router.wire import MalformedRequestError, Reply, Request, RequestReader
 
-# A dripping body is padded (JSON allows leading spaces) to this many bytes, so that bytes keep coming more often
-# than a client's read timeout strikes.
+# A dripping body is padded (JSON allows leading spaces) to this many bytes, so that the pause between two of
+# them stays shorter than a client's read timeout while the whole takes longer.
 DRIPPED_BYTES = 20
 
 logger = logging.getLogger(__name__)
@@ -89,22 +89,21 @@ class _Exchange:
 
     def _send(self, reply: Reply, fault: Fault | None) -> bool:
         keep_alive = self.request.keep_alive
-        if fault is not None and fault.kind == "slow_body":
-            reply = Reply(reply.status, reply.body.rjust(DRIPPED_BYTES), reply.content_type, reply.headers)
+        kind = None if fault is None else fault.kind
+        delay_seconds = 0.0 if fault is None else fault.delay_seconds
+        if kind == "slow_body":
+            reply = replace(reply, body=reply.body.rjust(DRIPPED_BYTES))
         head = reply.head(_common_headers(self.service, self.request), keep_alive=keep_alive)
-        if fault is None:
-            body = b"" if self.request.method == "HEAD" else reply.body
-            self.connection.sendall(head + body)
-            return keep_alive
-        if fault.kind == "slow_body":
+        body = b"" if self.request.method == "HEAD" else reply.body
+        if kind == "slow_body":
             self.connection.sendall(head)
-            return self._drip(reply.body, fault.delay_seconds) and keep_alive
-        if not self._wait(fault.delay_seconds):
+            return self._drip(body, delay_seconds) and keep_alive
+        if not self._wait(delay_seconds):
             return False
-        if fault.kind == "half_body":
-            self.connection.sendall(head + reply.body[: len(reply.body) // 2])
+        if kind == "half_body":
+            self.connection.sendall(head + body[: len(body) // 2])
             return False
-        self.connection.sendall(head + reply.body)
+        self.connection.sendall(head + body)
         return keep_alive
 
     def _drip(self, body: bytes, seconds: float) -> bool:

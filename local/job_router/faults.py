@@ -1,4 +1,4 @@
-"""Scripted faults: what should go wrong, for which requests, how often. How it looks on the wire is in exchange.py."""
+"""Scripted faults: what goes wrong, for which requests, how often. exchange.py plays them on the wire."""
 
 import threading
 from collections.abc import Mapping
@@ -27,16 +27,18 @@ _GATEWAY_PAGE = b"<!DOCTYPE html><html><body><h1>Our services are not available 
 class Fault:
     """One thing that goes wrong.
 
-    kind: `status`: answer with `status` (503) and an error body, or with `body` as it is; `delay`: wait
-        `delay_seconds`, then send the usual answer; `slow_body`: headers at once, the body dripping for
-        `delay_seconds`; `reset_before`: RST, nothing processed; `reset_after`: processed, then RST instead of the
-        answer; `half_body`: processed, half of the announced body, then closed; `not_json`: `status` (200) with an
-        HTML page; `redirect`: `status` (302) with a Location (give another in `headers`); `close`: FIN without
-        any answer, nothing processed.
+    kind, where the request is processed:
+        `delay`: wait `delay_seconds`, then send the usual answer; a client that gave up meanwhile has
+        cancelled the job all the same. `slow_body`: the headers at once, the body dripping for
+        `delay_seconds`. `half_body`: half of the announced body, then closed. `reset_after`: RST instead of
+        the answer.
+    kind, where it is not:
+        `status`: answer `status` (503) with an error body, or with `body` as it is. `not_json`: `status`
+        (200) with an HTML page. `redirect`: `status` (302) with a Location; `headers` can name another.
+        `reset_before`: RST. `close`: FIN without an answer.
     job_id, method: only for requests with these (the job id decoded); None: any.
     times: how many requests it befalls; None: every one until it is removed.
-    delay_seconds: except for `slow_body`, a wait before whatever the kind does. `delay` waits with the request
-        already processed, so a client that gives up meanwhile has cancelled the job all the same.
+    delay_seconds: except for `slow_body`, a wait before whatever the kind does.
     """
 
     kind: FaultKind
@@ -61,13 +63,15 @@ class Fault:
         return self.kind in _DEFAULT_STATUS
 
     def reply(self, endpoint: str) -> Reply:
-        """The answer of a fault that replaces the service's; `endpoint` is where a redirect leads by default."""
+        """The answer of a fault that replaces the service's; a redirect leads to `endpoint` by default."""
         status = self.status or _DEFAULT_STATUS[self.kind]
         headers = dict(self.headers)
         if self.retry_after is not None:
             headers["Retry-After"] = self.retry_after
         if self.kind == "redirect":
             headers = {"Location": f"{endpoint}/moved", **headers}
+        if status in (204, 304):
+            return Reply(status, headers=headers)  # by definition without a body
         body = self.body
         if body is None and self.kind == "not_json":
             body = _GATEWAY_PAGE

@@ -22,8 +22,8 @@ JOB_STATUSES = frozenset(
         "waitingForActivation",
     }
 )
-# `cancelled` and `closed` are final for the API itself (its "active" filter leaves out only these); a completed
-# job is done with as well: all that is left for it is to be closed.
+# `cancelled` and `closed` are final for the API itself: its "active" filter leaves out only these two. A
+# completed job is done with as well: all that is left for it is to be closed.
 UNCANCELLABLE_STATUSES = frozenset({"cancelled", "closed", "completed"})
 DEFAULT_DISPOSITION_CODE = "Cancelled"
 

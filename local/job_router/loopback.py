@@ -13,14 +13,14 @@ import threading
 from collections.abc import Callable
 
 LOOPBACK = "127.0.0.1"
-# Load tests open many connections at once; a short queue would answer some of them with a SYN retry a second later.
+# Load tests open many connections at once; beyond a short queue, some would be retried a second later.
 BACKLOG = 512
 
 logger = logging.getLogger(__name__)
 
 
 def bind_loopback(port: int) -> socket.socket:
-    """Reserve a port (0: any free one) without listening: until `listen` is called, connections are refused."""
+    """Reserve a port (0: any free one) without listening: connections to it are refused."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         # Without this, a port with connections in TIME_WAIT could not be taken again for a minute.
@@ -121,7 +121,7 @@ class LoopbackServer:
                 connection.do_handshake()
             self._handle(connection, self._stopping)
         except OSError as error:
-            # The client went away, distrusts the certificate, or `stop` cut the connection: its affair, not ours.
+            # The client went away or distrusts the certificate, or `stop` cut the connection.
             logger.debug("%s: connection ended: %s", self._name, error)
         finally:
             connection.close()

@@ -93,7 +93,7 @@ class JobRouter:
             self._server.start()
 
     def stop(self) -> None:
-        """Close the listener and every connection, end delays, wait for the threads; the port is given back."""
+        """Close the listener and every connection, end delays, wait for the threads, free the port."""
         with self._lifecycle:
             if self._server is not None:
                 self._server.stop()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from proton.reactor import ApplicationEvent, Container, EventInjector
 
 from local.service_bus.claims import ROOT_KEY, ROOT_KEY_NAME, SharedKey
+from local.service_bus.clock import Clock
 from local.service_bus.queue import Queue, QueueCounts, QueueOptions, StoredMessage
 from local.service_bus.server import Server
-from local.service_bus.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -35,9 +35,9 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
         self._rights: dict[Any, set[str]] = {}
         self._consumers: dict[str, tuple[Sender, Queue]] = {}
         self._replies: dict[tuple[Any, str], Sender] = {}
+        self._inbound: dict[str, Receiver] = {}
         self._partial: dict[Any, bytes] = {}
         self._calls: deque[Any] = deque()
-        self._presettled: set[str] = set()
 
     def on_start(self, event: Event) -> None:
         self._container = event.container
@@ -60,11 +60,12 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
         return list(self._rights)
 
     def detach_all(self, condition: str) -> None:
-        for link in [link for link, _ in self._consumers.values()] + list(self._replies.values()):
+        for link in [*(link for link, _ in self._consumers.values()), *self._replies.values(), *self._inbound.values()]:
             link.condition = Condition(condition, "The link was closed by the broker because it was idle.")
             link.close()
         self._consumers.clear()
         self._replies.clear()
+        self._inbound.clear()
 
     def call_later(self, function: Any) -> None:
         self._calls.append(function)
@@ -81,6 +82,9 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
                 del self._consumers[name]
         for key in [key for key in self._replies if key[0] == connection]:
             del self._replies[key]
+        for name, inbound in list(self._inbound.items()):
+            if inbound.connection == connection:
+                del self._inbound[name]
 
     def on_link_opening(self, event: Event) -> None:
         link = event.link
@@ -97,6 +101,7 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
             link.max_message_size = MAX_MESSAGE_SIZE
             link.open()
             link.flow(_CREDIT)
+            self._inbound[f"{id(link.connection)}/{link.name}"] = link
         elif address == "$cbs" or address.endswith("/$management"):
             self._replies[(link.connection, address)] = link
         else:
@@ -117,6 +122,8 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
 
     def on_delivery(self, event: Event) -> None:
         delivery, link = event.delivery, event.link
+        if link.state & Endpoint.LOCAL_CLOSED:
+            return  # sent before the peer saw the link close: as good as never arrived
         if link.is_receiver:
             if delivery.readable:
                 self._read(link, delivery)
@@ -254,6 +261,7 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
 
     def _forget(self, link: Link) -> None:
         self._consumers.pop(f"{id(link.connection)}/{link.name}", None)
+        self._inbound.pop(f"{id(link.connection)}/{link.name}", None)
 
 
 def _address(link: Link) -> str:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from azure.servicebus import ServiceBusMessage
 
-from local.service_bus import Broker
 from local.host import ConfigurationError, FunctionsHost
+from local.service_bus import Broker
 from local.stack import APP
 from tests.end_to_end.conftest import QUEUE
 

@@ -14,9 +14,9 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import CredentialUnavailableError, ManagedIdentityCredential
 
-from local.clock import Clock
 from local.identity import COMMUNICATION_AUDIENCE, IdentityEndpoint
 from local.job_router import Fault, JobRouter
+from local.service_bus.clock import Clock
 from shared.cancellation import CancellationRequest
 from shared.job_router import AccessKeyAuth, EntraIdAuth, JobRouterClient, JobRouterError
 from shared.job_router_auth import SCOPE
