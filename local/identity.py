@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from urllib.parse import parse_qs
 
-from local.job_router.loopback import LOOPBACK, LoopbackServer, bind_loopback
+from local.job_router.loopback import LOOPBACK, LoopbackServer, bind_loopback, finish
 from local.job_router.recording import RecordedRequest, Recorder
 from local.job_router.wire import MalformedRequestError, Reply, Request, RequestReader
 
@@ -123,6 +123,7 @@ class IdentityEndpoint:
             except MalformedRequestError as problem:
                 reply = _failure(problem.status, problem.message)
                 connection.sendall(reply.head({}, keep_alive=False) + reply.body)
+                finish(connection)
                 return
             if request is None:
                 return

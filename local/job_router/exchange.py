@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from local.job_router.api import JobRouterApi, parse_route
 from local.job_router.errors import code_for_status, error_reply
 from local.job_router.faults import Fault, FaultScript
-from local.job_router.loopback import reset
+from local.job_router.loopback import finish, reset
 from local.job_router.recording import Recorder
 from local.job_router.wire import MalformedRequestError, Reply, Request, RequestReader
 
@@ -45,6 +45,7 @@ def serve_connection(service: Service, connection: socket.socket, stopping: thre
         except MalformedRequestError as problem:
             reply = error_reply(problem.status, code_for_status(problem.status), problem.message)
             connection.sendall(reply.head(_common_headers(service, None), keep_alive=False) + reply.body)
+            finish(connection)
             return
         if request is None or not _Exchange(service, connection, stopping, request, client_port).run():
             return

@@ -10,11 +10,14 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 
 LOOPBACK = "127.0.0.1"
 # Load tests open many connections at once; beyond a short queue, some would be retried a second later.
 BACKLOG = 512
+# How long a refused client may go on sending before it is cut off.
+LINGER_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,19 @@ def reset(connection: socket.socket) -> None:
     # SO_LINGER with zero seconds is what makes close() drop the connection instead of ending it.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
+
+
+def finish(connection: socket.socket) -> None:
+    """End a connection whose peer may still be sending, without losing what was just answered.
+
+    Closing with unread bytes makes the kernel send RST, which can overtake the answer.
+    """
+    socket.socket.shutdown(connection, socket.SHUT_WR)
+    connection.settimeout(LINGER_SECONDS)
+    deadline = time.monotonic() + LINGER_SECONDS
+    with contextlib.suppress(TimeoutError):  # it had its time
+        while connection.recv(64 * 1024) and time.monotonic() < deadline:
+            pass
 
 
 class LoopbackServer:

@@ -89,14 +89,14 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
     def on_link_opening(self, event: Event) -> None:
         link = event.link
         address = _address(link)
-        link.source.copy(link.remote_source)
-        link.target.copy(link.remote_target)
         refusal = self._refusal(link, address)
         if refusal:
-            link.open()
+            link.open()  # with no terminus: how AMQP says that a detach with the reason follows (part 2, 2.6.3)
             link.condition = Condition(*refusal)
             link.close()
             return
+        link.source.copy(link.remote_source)
+        link.target.copy(link.remote_target)
         if link.is_receiver:
             link.max_message_size = MAX_MESSAGE_SIZE
             link.open()

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -148,6 +149,23 @@ def test_a_request_that_is_not_for_a_token_is_told_what_is_wrong(
     answered, said = ask(identity, target, identity.environment["IDENTITY_HEADER"], method)
     assert answered == status
     assert said.startswith(message)
+
+
+def test_a_request_that_cannot_be_read_is_answered_400(identity: IdentityEndpoint) -> None:
+    port = int(identity.environment["IDENTITY_ENDPOINT"].split("/")[2].partition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_client_that_wants_the_connection_closed_gets_it_closed(identity: IdentityEndpoint) -> None:
+    port = int(identity.environment["IDENTITY_ENDPOINT"].split("/")[2].partition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+    assert received.startswith(b"HTTP/1.1 404 ")
 
 
 def test_starting_and_stopping_twice_is_the_same_as_once() -> None:

@@ -99,6 +99,13 @@ def test_a_router_stopped_while_down_can_start_again(router: JobRouter) -> None:
     assert cancel(router).status == 200
 
 
+def test_a_port_that_is_taken_is_an_error_at_the_start(router: JobRouter) -> None:
+    second = JobRouter(port=router.port)
+    with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
+        second.start()
+    second.stop()
+
+
 def test_requests_on_one_connection_share_it(router: JobRouter) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=5)
     for _ in range(3):
@@ -159,7 +166,8 @@ def test_a_head_request_is_answered_without_a_body(router: JobRouter) -> None:
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", 413),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n", 413),
         (b"POST / HTTP/1.1\r\nContent-Length: 999999999\r\n\r\n", 413),
-        (b"GET / HTTP/1.1\r\nx: " + b"x" * 66_000, 431),
+        (b"GET / HTTP/1.1\r\nx: " + b"x" * 500_000, 431),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 500_000, 400),
     ],
 )
 def test_a_request_that_cannot_be_read_is_answered_and_the_connection_closed(
@@ -171,7 +179,17 @@ def test_a_request_that_cannot_be_read_is_answered_and_the_connection_closed(
 
 
 @pytest.mark.parametrize(
-    "sent", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab", b"POST / HTTP/1.1\r\n"]
+    "sent",
+    [
+        b"",
+        b"GET / HT",
+        b"POST / HTTP/1.1\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+    ],
 )
 def test_a_request_that_breaks_off_is_not_answered(router: JobRouter, sent: bytes) -> None:
     assert exchange_raw(router, sent) == b""

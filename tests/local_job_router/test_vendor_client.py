@@ -1,5 +1,6 @@
 """The vendor's own client package, unchanged, works against the stand-in."""
 
+import http.client
 import socket
 import ssl
 from collections.abc import Iterator
@@ -99,6 +100,23 @@ def test_its_connection_string_works_over_tls(authority: trustme.CA, tmp_path: P
             vendor.cancel_job("job-1")
         assert router.endpoint.startswith("https://")
         assert router.job("job-1").status == "cancelled"
+
+
+def test_a_client_that_distrusts_the_certificate_disturbs_nobody(authority: trustme.CA) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with JobRouter(tls=context) as router:
+        for client in (ssl.create_default_context(), trusting):
+            connection = http.client.HTTPSConnection("127.0.0.1", router.port, timeout=5, context=client)
+            with closing(connection):
+                if client is trusting:
+                    connection.request("GET", "/")
+                    assert connection.getresponse().status == 401
+                else:
+                    with pytest.raises(ssl.SSLCertVerificationError):
+                        connection.request("GET", "/")
 
 
 def test_a_connection_that_never_starts_its_handshake_holds_nothing_up(authority: trustme.CA) -> None:
