@@ -43,7 +43,6 @@ class Broker:
         self._queues = {options.name.lower(): Queue(options, self.clock.now) for options in queues}
         self._change = threading.Condition(self.lock)
         self._ready = threading.Event()
-        self._refused_sends: tuple[str, int | None] | None = None
 
     def __enter__(self) -> Broker:
         self.start()
@@ -149,23 +148,6 @@ class Broker:
         """Every lock on the queue is lost now."""
         with self.lock:
             self.queue(queue).expire_locks()
-
-    def refuse_sends(self, condition: str = "amqp:resource-limit-exceeded", times: int | None = None) -> None:
-        """Reject the next `times` sends; None until `accept_sends`."""
-        with self.lock:
-            self._refused_sends = (condition, times)
-
-    def accept_sends(self) -> None:
-        with self.lock:
-            self._refused_sends = None
-
-    def send_refusal(self) -> str | None:
-        """The condition to reject a send with, counting it; None to accept it."""
-        if self._refused_sends is None:
-            return None
-        condition, times = self._refused_sends
-        self._refused_sends = (condition, None) if times is None else ((condition, times - 1) if times > 1 else None)
-        return condition
 
     def _on_loop(self, function: Callable[[], None]) -> None:
         self._server.call_later(function)

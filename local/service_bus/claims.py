@@ -41,6 +41,7 @@ def rights_of(token: str, keys: dict[str, SharedKey]) -> frozenset[str]:
     expected = b64encode(hmac.digest(key.key.encode(), signed.encode(), "sha256")).decode()
     if not hmac.compare_digest(expected, unquote_plus(quote_plus(fields.get("sig", "")))):
         raise ClaimRefusedError("InvalidSignature: the token has an invalid signature.")
-    if int(fields.get("se", "0")) < time.time():
+    expiry = fields.get("se", "")
+    if not (expiry.isascii() and expiry.isdigit()) or int(expiry) < time.time():
         raise ClaimRefusedError("ExpiredToken: the token is past its expiry.")
     return key.rights | ({"Listen", "Send"} if "Manage" in key.rights else frozenset())

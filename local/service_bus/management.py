@@ -41,6 +41,10 @@ def perform(operation: str, queue: Queue, body: dict[str, Any]) -> Any:
         return OPERATIONS[name](queue, body)
     except LockLostError:
         raise ManagementError(410, LOCK_LOST, LOCK_LOST_TEXT) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # A body that does not fit its operation is the asker's mistake: it must not end the broker's thread.
+        text = f"The body of {operation!r} is not understood ({type(error).__name__}: {error})."
+        raise ManagementError(400, "amqp:not-allowed", text) from error
 
 
 def right_for(operation: str) -> str:

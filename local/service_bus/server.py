@@ -36,6 +36,7 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
         self._consumers: dict[str, tuple[Sender, Queue]] = {}
         self._replies: dict[tuple[Any, str], Sender] = {}
         self._inbound: dict[str, Receiver] = {}
+        self._refused: dict[str, tuple[str, str]] = {}
         self._partial: dict[Any, bytes] = {}
         self._calls: deque[Any] = deque()
 
@@ -91,9 +92,8 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
         address = _address(link)
         refusal = self._refusal(link, address)
         if refusal:
-            link.open()  # with no terminus: how AMQP says that a detach with the reason follows (part 2, 2.6.3)
-            link.condition = Condition(*refusal)
-            link.close()
+            # Answered with no terminus, which is how AMQP says that a detach with the reason follows (part 2, 2.6.3).
+            self._refused[_key(link)] = refusal
             return
         link.source.copy(link.remote_source)
         link.target.copy(link.remote_target)
@@ -101,11 +101,18 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
             link.max_message_size = MAX_MESSAGE_SIZE
             link.open()
             link.flow(_CREDIT)
-            self._inbound[f"{id(link.connection)}/{link.name}"] = link
+            self._inbound[_key(link)] = link
         elif address == "$cbs" or address.endswith("/$management"):
             self._replies[(link.connection, address)] = link
         else:
-            self._consumers[f"{id(link.connection)}/{link.name}"] = (link, self._broker.queue(address))
+            self._consumers[_key(link)] = (link, self._broker.queue(address))
+
+    def on_link_local_open(self, event: Event) -> None:
+        """proton answers an attach after `on_link_opening`; only then can a refused link be closed."""
+        refusal = self._refused.pop(_key(event.link), None)
+        if refusal:
+            event.link.condition = Condition(*refusal)
+            event.link.close()
 
     def on_link_closed(self, event: Event) -> None:
         self._forget(event.link)
@@ -174,14 +181,9 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
 
     def _accept(self, link: Receiver, delivery: Delivery, data: bytes) -> None:
         with self._broker.lock:
-            refusal = self._broker.send_refusal()
-            if refusal is None:
-                for message in codec.messages_in(data):
-                    self._broker.queue(_address(link)).send(message)
-                delivery.update(Delivery.ACCEPTED)
-            else:
-                delivery.local.condition = Condition(refusal, "The embedded broker was told to refuse this.")
-                delivery.update(Delivery.REJECTED)
+            for message in codec.messages_in(data):
+                self._broker.queue(_address(link)).send(message)
+        delivery.update(Delivery.ACCEPTED)
         delivery.settle()
 
     def _answer(self, link: Receiver, address: str, request: Message, handle: Any) -> None:
@@ -260,8 +262,13 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
         return None
 
     def _forget(self, link: Link) -> None:
-        self._consumers.pop(f"{id(link.connection)}/{link.name}", None)
-        self._inbound.pop(f"{id(link.connection)}/{link.name}", None)
+        self._consumers.pop(_key(link), None)
+        self._inbound.pop(_key(link), None)
+
+
+def _key(link: Link) -> str:
+    """A name for a link that is unique while its connection lives."""
+    return f"{link.connection.remote_container}/{link.name}"
 
 
 def _address(link: Link) -> str:

@@ -187,19 +187,20 @@ def test_a_key_that_may_only_listen_cannot_send() -> None:
         opened() as (broker, _, _receiver),
         ServiceBusClient.from_connection_string(broker.connection_string_for("listen"), retry_total=0) as listener,
         listener.get_queue_receiver(QUEUE),
-        pytest.raises(ServiceBusAuthorizationError, match="Send"),
     ):
-        send(listener, named(1))
+        with pytest.raises(ServiceBusError):
+            send(listener, named(1))
+        assert broker.messages(QUEUE) == []
 
 
 def test_an_unknown_queue_is_refused() -> None:
     with opened() as (_, client, _receiver), pytest.raises(MessagingEntityNotFoundError):
-        client.get_queue_receiver("nowhere").__enter__()
+        client.get_queue_receiver("nowhere").receive_messages(1, max_wait_time=2)
 
 
 def test_a_queue_with_sessions_is_refused_to_a_receiver_without() -> None:
-    with pytest.raises(ServiceBusError, match="sessions"), opened(requires_session=True):
-        pytest.fail("the receiver opened")
+    with opened(requires_session=True) as (_, _client, receiver), pytest.raises(ServiceBusError, match="sessions"):
+        receiver.receive_messages(1, max_wait_time=2)
 
 
 def test_an_operation_it_does_not_know_is_refused() -> None:
@@ -213,15 +214,6 @@ def test_an_operation_it_does_not_know_is_refused() -> None:
 def test_a_message_over_the_limit_is_refused() -> None:
     with opened() as (_, client, _receiver), pytest.raises((MessageSizeExceededError, ValueError)):
         send(client, ServiceBusMessage(b"x" * 300_000))
-
-
-def test_sends_can_be_refused_for_a_while() -> None:
-    with opened() as (broker, client, _):
-        broker.refuse_sends(times=1)
-        with pytest.raises(ServiceBusError):
-            send(client, named(1))
-        send(client, named(2))
-        assert [message.message_id for message in broker.messages(QUEUE)] == ["m-2"]
 
 
 def test_the_asyncio_client_is_served_too() -> None:
