@@ -302,3 +302,11 @@ def test_an_invalid_message_says_what_is_wrong_and_what_to_do() -> None:
     assert outcome == DeadLetter(
         "InvalidCancellation", "The body is empty. Correct the message at its sender and send it again."
     )
+
+
+def test_a_message_that_quotes_the_middle_of_the_note_is_left_out() -> None:
+    note = "aaaa the customer asked us never to call again bbbb"
+    error = JobRouterError(422, "Bad", "cannot accept 'asked us never to call' as a note")
+    outcome = outcome_of_error(error, "call-1", note, 1)
+    assert isinstance(outcome, DeadLetter)
+    assert "never to call" not in outcome.description
