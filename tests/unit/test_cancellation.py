@@ -275,16 +275,16 @@ def test_the_schema_is_json() -> None:
 
 def test_a_structured_event_is_known_by_its_content_type_whatever_its_parameters() -> None:
     body = b'{"data": {"jobId": "call-1"}}'
-    with pytest.raises(InvalidCancellationError, match="^The CloudEvent's `specversion` is not '1.0', the version"):
+    with pytest.raises(InvalidCancellationError, match=r"^The CloudEvent's `specversion` is not '1.0', the version"):
         decode_cancellation(body, "application/cloudevents+json; charset=utf-8")
 
 
 def test_data_that_is_only_nearly_base64_is_refused() -> None:
     event = b'{"specversion": "1.0", "data_base64": "eyJqb2JJZCI6ImEifQ==!"}'
-    with pytest.raises(InvalidCancellationError, match="^The CloudEvent's `data_base64` is not base64.$"):
+    with pytest.raises(InvalidCancellationError, match=r"^The CloudEvent's `data_base64` is not base64.$"):
         decode_cancellation(event)
 
 
 def test_the_body_of_a_binary_event_is_called_the_body() -> None:
-    with pytest.raises(InvalidCancellationError, match="^The body is not JSON"):
+    with pytest.raises(InvalidCancellationError, match=r"^The body is not JSON"):
         decode_cancellation(b"x", None, {"cloudEvents:specversion": "1.0"})
