@@ -133,6 +133,11 @@ class Broker:
         with self._change:
             return self._change.wait_for(lambda: condition(self), timeout)
 
+    def tick(self) -> None:
+        """Let time act on every queue, also on those that nobody receives from."""
+        for queue in self._queues.values():
+            queue.tick()
+
     def changed(self) -> None:
         self._change.notify_all()
 

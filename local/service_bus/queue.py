@@ -183,10 +183,7 @@ class Queue:
                 entry.state = "active"
                 heapq.heappush(self._ready, number)
             elif kind == "expires" and entry.state in ("active", "deferred"):
-                if self.options.dead_letter_on_expiration:
-                    self._bury(entry, "TTLExpiredException", "The message expired and was dead lettered.")
-                else:
-                    self._remove(entry)
+                self._expire(entry)
             elif kind == entry.tag and entry.state == "locked" and entry.locked_until and entry.locked_until <= now:
                 self.abandon(kind)
 
@@ -220,9 +217,17 @@ class Queue:
         if entry.delivery_count >= self.options.max_delivery_count and not self.is_dead_letter:
             text = f"Message could not be consumed after {self.options.max_delivery_count} delivery attempts."
             self._bury(entry, "MaxDeliveryCountExceeded", text)
+        elif entry.expires and entry.expires <= self.now() and not self.is_dead_letter:
+            self._expire(entry)  # its time ended under the lock, which kept it until now
         else:
             entry.state = "active"
             heapq.heappush(self._ready, entry.sequence_number)
+
+    def _expire(self, entry: Entry) -> None:
+        if self.options.dead_letter_on_expiration:
+            self._bury(entry, "TTLExpiredException", "The message expired and was dead lettered.")
+        else:
+            self._remove(entry)
 
     def _bury(self, entry: Entry, reason: str | None, description: str | None) -> None:
         self._remove(entry)

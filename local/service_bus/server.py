@@ -142,6 +142,7 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
     def pump(self) -> None:
         """Hand out what is ready to whoever has credit."""
         with self._broker.lock:
+            self._broker.tick()  # what expires in a queue may be what a reader of its dead letters waits for
             for link, queue in list(self._consumers.values()):
                 while link.credit > 0 and link.state & Endpoint.LOCAL_ACTIVE and not self._broker.frozen:
                     entry = queue.take()
