@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from functools import lru_cache
 from typing import NamedTuple
 
 import azure.functions as func
 
+from shared.call_guard import CallGuard
 from shared.job_router import AccessKeyAuth, EntraIdAuth, JobRouterClient
-from shared.processing import hold, process
-from shared.settings import Settings, SettingsError
+from shared.processing import Queue, hold, postpone, process
+from shared.redelivery import Backoff
+from shared.settings import ServiceBusSettings, Settings, SettingsError
 from shared.settlement import ServiceBusSettler
-
-# Seconds. Just inside the five minutes for which the host renews a lock (host.json) and a Consumption function may
-# run: a worker with bad settings then spends ten deliveries in 40 minutes, not in a second.
-HOLD_SECONDS = 240.0
 
 # The SDKs tell each step at INFO; in Application Insights that would be many lines a message, paid by the gigabyte.
 logging.getLogger("azure").setLevel(logging.WARNING)
@@ -24,7 +23,8 @@ logging.getLogger("azure").setLevel(logging.WARNING)
 
 class _Application(NamedTuple):
     job_router: JobRouterClient
-    settler: ServiceBusSettler
+    guard: CallGuard
+    queue: Queue
 
 
 _application: _Application | None = None
@@ -37,7 +37,10 @@ def main(message: func.ServiceBusMessage, context: func.Context) -> None:
     try:
         application = _get_application()
     except SettingsError as error:
-        hold(message, context.invocation_id, error, wait=lambda: _never.wait(HOLD_SECONDS))
+        if error.service_bus is None:
+            hold(message, context.invocation_id, error, _never.wait)
+        postpone(message, context.invocation_id, error, _queue_of(error.service_bus, Backoff()))
+        return
     trace = context.trace_context
     process(message, context.invocation_id, trace.trace_parent or None if trace else None, *application)
 
@@ -56,5 +59,10 @@ def _get_application() -> _Application:
                 read_timeout=settings.read_timeout,
                 pool_size=settings.threads,
             )
-            _application = _Application(client, ServiceBusSettler(settings.service_bus))
+            _application = _Application(client, CallGuard(), _queue_of(settings.service_bus, settings.backoff))
         return _application
+
+
+@lru_cache(maxsize=1)
+def _queue_of(settings: ServiceBusSettings, backoff: Backoff) -> Queue:
+    return Queue(ServiceBusSettler(settings), backoff, wait=_never.wait)

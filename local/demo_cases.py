@@ -26,7 +26,6 @@ class Case:
     job_id: str | None = None
     content_type: str | None = "application/json"
     properties: tuple[tuple[str, str], ...] = ()
-    deliveries: int = 1
 
     @property
     def is_dead_letter(self) -> bool:
@@ -102,15 +101,15 @@ def _refused(router: JobRouter) -> Iterator[Case]:
 
 
 def _healing(router: JobRouter) -> Iterator[Case]:
-    faults: list[tuple[str, int, Callable[[str], Fault]]] = [
-        ("throttled once", 1, lambda job: Fault("status", job_id=job, status=429, retry_after="1")),
-        ("service error that heals", 2, lambda job: Fault("status", job_id=job, status=503, times=2)),
-        ("access denied that heals", 2, lambda job: Fault("status", job_id=job, status=403, times=2)),
-        ("connection reset once", 1, lambda job: Fault("reset_before", job_id=job)),
+    faults: list[tuple[str, Callable[[str], Fault]]] = [
+        ("throttled once", lambda job: Fault("status", job_id=job, status=429, retry_after="1")),
+        ("service error that heals", lambda job: Fault("status", job_id=job, status=503, times=4)),
+        ("access denied that heals", lambda job: Fault("status", job_id=job, status=403, times=2)),
+        ("connection reset once", lambda job: Fault("reset_before", job_id=job)),
     ]
-    for kind, times, fault in faults:
+    for kind, fault in faults:
         for number in (1, 2):
             job_id = f"{kind.split()[0]}-{number}"
             router.add_job(job_id)
             router.faults.add(fault(job_id))
-            yield Case(kind, job_id, json.dumps({"jobId": job_id}), CANCELLED, job_id, deliveries=times + 1)
+            yield Case(kind, job_id, json.dumps({"jobId": job_id}), CANCELLED, job_id)

@@ -39,8 +39,10 @@ class Stack:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The app settings that fit this stack, as in local.settings.json."""
+        """The app settings that fit this stack, as in local.settings.json, but for redelivery within seconds."""
         return {
+            "REDELIVERY_FIRST_DELAY_SECONDS": "1",
+            "REDELIVERY_LONGEST_DELAY_SECONDS": "60",
             "PYTHON_THREADPOOL_THREAD_COUNT": "16",
             "CANCELLATION_QUEUE_NAME": self.queue.name,
             "ServiceBusConnection": self.broker.connection_string,

@@ -20,6 +20,7 @@ from shared.job_router_error import (
 if TYPE_CHECKING:
     from shared.cancellation import InvalidCancellationError
     from shared.job_router_error import JobRouterError
+    from shared.redelivery import Attempt
 
 # Service Bus keeps reason and description as headers; each has to stay under this many characters.
 HEADER_LIMIT = 4096
@@ -46,11 +47,12 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Redeliver:
-    """The message is good, something else is not: deliver it again."""
+    """The message is good, something else is not: deliver it again, after `retry_after` seconds at the soonest."""
 
     reason: str
     description: str
     environment_fault: bool
+    retry_after: float | None = None
 
 
 Outcome = Cancelled | AlreadyCancelled | DeadLetter | Redeliver
@@ -61,8 +63,8 @@ class Verdict(Enum):
 
     DEAD_LETTER = "dead-letter"
     READ_JOB = "read the job: `cancelled` completes, anything else is a dead letter"
-    REDELIVER = "redeliver"
-    REPAIR = "redeliver, and log an error that names the setting"
+    REDELIVER = "redeliver later; once attempts are used up: dead-letter as `RetriesExhausted`"
+    REPAIR = "redeliver later, log an error that names the setting; once attempts are used up: dead-letter as such"
 
 
 @dataclass(frozen=True)
@@ -150,14 +152,14 @@ def outcome_of_invalid(error: InvalidCancellationError) -> DeadLetter:
 
 
 def outcome_of_error(
-    error: JobRouterError, job_id: str, note: str | None, delivery_count: int | None, job_status: str | None = None
+    error: JobRouterError, job_id: str, note: str | None, attempt: int, job_status: str | None = None
 ) -> Outcome:
     """Judge a failed cancel.
 
     job_status is what reading the job back gave, for the rows that ask for it; None when it could not be read.
     """
     rule = rule_for(error)
-    facts = _facts(error, job_status, delivery_count)
+    facts = _facts(error, job_status, attempt)
     job = f"Job '{job_id[:200]}'"
     match rule.verdict:
         case Verdict.READ_JOB if job_status == "cancelled":
@@ -167,10 +169,17 @@ def outcome_of_error(
         case Verdict.REDELIVER | Verdict.REPAIR:
             reason = rule.reason or error.code
             description = _fit(f"{job} is not cancelled yet: {_said(error, note)} {rule.advice} {facts}")
-            return Redeliver(reason, description, rule.verdict is Verdict.REPAIR)
+            return Redeliver(reason, description, rule.verdict is Verdict.REPAIR, error.retry_after)
         case _:
             sentence = rule.advice or "Job Router refuses to cancel it."
             return DeadLetter(rule.reason or error.code, _fit(f"{job}: {sentence} {_said(error, note)} {facts}"))
+
+
+def outcome_when_used_up(outcome: Redeliver, attempt: Attempt) -> DeadLetter:
+    """The outcome of a message that was tried long enough; what the environment's fault was stays the reason."""
+    reason = outcome.reason if outcome.environment_fault else "RetriesExhausted"
+    tried = f"Given up after {attempt.number} attempts since {attempt.since:%Y-%m-%d %H:%M:%S} UTC."
+    return DeadLetter(reason, _fit(f"{tried} Mend the cause and send the message again. {outcome.description}"))
 
 
 def _said(error: JobRouterError, note: str | None) -> str:
@@ -183,14 +192,14 @@ def _said(error: JobRouterError, note: str | None) -> str:
     return f"The service said: {said}"
 
 
-def _facts(error: JobRouterError, job_status: str | None, delivery_count: int | None) -> str:
+def _facts(error: JobRouterError, job_status: str | None, attempt: int) -> str:
     facts = {
         "code": ", ".join((error.code, *error.inner_codes)),
         "status": error.status,
         "target": error.target,
         "job status": job_status,
         "request id": error.request_id,
-        "delivery": delivery_count,
+        "attempt": attempt,
     }
     return f"({'; '.join(f'{name}: {value}' for name, value in facts.items() if value is not None)})"
 

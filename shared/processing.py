@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn, Protocol, assert_never
 
 import msgspec
@@ -20,21 +22,29 @@ from shared.policy import (
     Verdict,
     outcome_of_error,
     outcome_of_invalid,
+    outcome_when_used_up,
     rule_for,
 )
+from shared.redelivery import Attempt, Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import azure.functions as func
 
+    from shared.call_guard import CallGuard
     from shared.cancellation import CancellationRequest
 
 logger = logging.getLogger("cancel_job")
 
 
+# Seconds. Just inside the five minutes for which the host renews a lock (host.json) and a Consumption function may
+# run: what cannot be redelivered later is held so long, and ten deliveries last for half an hour, not for a second.
+HOLD_SECONDS = 240.0
+
+
 class RedeliveryError(Exception):
-    """Raised for a good message that cannot be handled now: the host abandons it and the broker redelivers it."""
+    """Raised for a good message that can neither be handled nor postponed: the host abandons it, nothing is lost."""
 
 
 class SettlementError(Exception):
@@ -52,6 +62,19 @@ class Settler(Protocol):
     """What processing needs of shared.settlement.ServiceBusSettler."""
 
     def dead_letter(self, lock_token: str, reason: str, description: str) -> None: ...
+    def send_copy(self, sequence_number: int, delay: float, history: Mapping[str, str | int]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What a message can be given back with. wait: blocks for so many seconds. told: warnings that were given."""
+
+    settler: Settler
+    backoff: Backoff
+    wait: Callable[[float], object]
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    jitter: Callable[[], float] = random.random
+    told: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -59,6 +82,7 @@ class _Record:
     """The log line in the making. Never a note, never a body, never a setting's value."""
 
     message_id: str | None
+    attempt: int
     delivery_count: int | None
     invocation_id: str
     job_id: str | None = None
@@ -67,6 +91,8 @@ class _Record:
     description: str | None = None
     status: int | None = None
     request_id: str | None = None
+    delay_seconds: float | None = None
+    not_postponed: str | None = None
     started: float = field(default_factory=time.monotonic)
 
     def write(self, level: int) -> None:
@@ -81,80 +107,115 @@ def process(
     invocation_id: str,
     trace_parent: str | None,
     job_router: JobRouter,
-    settler: Settler,
+    guard: CallGuard,
+    queue: Queue,
 ) -> None:
     """Handle one message to its end; returning lets the host complete it.
 
     Raises:
-        RedeliveryError: the message is to be delivered again.
+        RedeliveryError: the message could not be postponed and is to be delivered again.
         SettlementError: dead-lettering failed; the message is to be delivered again.
     """
-    record = _Record(message.message_id, message.delivery_count, invocation_id)
-    outcome = _decide(message, trace_parent, job_router, record)
-    record.outcome = type(outcome).__name__
-    match outcome:
-        case Cancelled() | AlreadyCancelled():
-            record.write(logging.INFO)
-        case DeadLetter(reason, description):
-            record.reason, record.description = reason, description
-            _dead_letter(message, outcome, settler, record)
-            record.write(logging.ERROR)
-        case Redeliver(reason, description, environment_fault):
-            record.reason, record.description = reason, description
-            record.write(logging.ERROR if environment_fault else logging.WARNING)
-            raise RedeliveryError(f"{reason}: {description}")
-        case _:
-            assert_never(outcome)
+    attempt = Attempt.of(message, queue.now())
+    record = _Record(attempt.message_id, attempt.number, message.delivery_count, invocation_id)
+    may_shed = not attempt.is_last(queue.backoff, queue.now())
+    calls = _Calls(job_router, guard, trace_parent, may_shed)
+    _carry_out(_decide(message, attempt, calls, record), message, attempt, queue, record)
 
 
-def hold(message: func.ServiceBusMessage, invocation_id: str, error: Exception, wait: Callable[[], object]) -> NoReturn:
-    """Keep a message that a worker with bad settings cannot handle, then let the host abandon it.
-
-    Raising at once would have the broker redeliver at once, and ten deliveries later a good message would be a dead
-    letter. While the message is held its lock is renewed by the host and nobody else burns its deliveries.
+def postpone(message: func.ServiceBusMessage, invocation_id: str, error: Exception, queue: Queue) -> None:
+    """Put off a message that a worker with bad settings cannot handle.
 
     Raises:
-        RedeliveryError: always, after `wait`.
+        RedeliveryError, SettlementError: as for process.
     """
-    record = _Record(message.message_id, message.delivery_count, invocation_id)
+    attempt = Attempt.of(message, queue.now())
+    record = _Record(attempt.message_id, attempt.number, message.delivery_count, invocation_id)
+    _carry_out(Redeliver("InvalidSettings", str(error), environment_fault=True), message, attempt, queue, record)
+
+
+def hold(
+    message: func.ServiceBusMessage, invocation_id: str, error: Exception, wait: Callable[[float], object]
+) -> NoReturn:
+    """Keep a message for which there is not even a usable connection to its queue, then let the host abandon it.
+
+    Raises:
+        RedeliveryError: always, after HOLD_SECONDS.
+    """
+    record = _Record(message.message_id, 1, message.delivery_count, invocation_id)
     record.outcome, record.reason, record.description = "Redeliver", "InvalidSettings", str(error)
-    record.write(logging.CRITICAL)
-    wait()
+    record.write(logging.ERROR)
+    wait(HOLD_SECONDS)
     raise RedeliveryError(f"InvalidSettings: {error}")
 
 
-def _decide(
-    message: func.ServiceBusMessage, trace_parent: str | None, job_router: JobRouter, record: _Record
-) -> Outcome:
+@dataclass(frozen=True)
+class _Calls:
+    """The calls for one message."""
+
+    job_router: JobRouter
+    guard: CallGuard
+    trace_parent: str | None
+    may_shed: bool
+
+    def cancel(self, request: CancellationRequest) -> str:
+        return self.guard.call(
+            lambda: self.job_router.cancel_job(request, trace_parent=self.trace_parent), may_shed=self.may_shed
+        )
+
+    def status(self, job_id: str) -> str:
+        # The service has just answered: reading what it spoke of is never shed.
+        return self.guard.call(
+            lambda: self.job_router.get_job_status(job_id, trace_parent=self.trace_parent), may_shed=False
+        )
+
+
+def _decide(message: func.ServiceBusMessage, attempt: Attempt, calls: _Calls, record: _Record) -> Outcome:
     try:
         request = decode_cancellation(message.get_body(), message.content_type, message.application_properties)
     except InvalidCancellationError as error:
         return outcome_of_invalid(error)
     record.job_id = request.job_id
     try:
-        record.request_id = job_router.cancel_job(request, trace_parent=trace_parent)
+        record.request_id = calls.cancel(request)
         return Cancelled()
     except JobRouterError as error:
         record.status, record.request_id = error.status, error.request_id
-        return _judge(error, request, trace_parent, job_router, record)
+        return _judge(error, request, attempt, calls)
 
 
-def _judge(
-    error: JobRouterError,
-    request: CancellationRequest,
-    trace_parent: str | None,
-    job_router: JobRouter,
-    record: _Record,
-) -> Outcome:
+def _judge(error: JobRouterError, request: CancellationRequest, attempt: Attempt, calls: _Calls) -> Outcome:
     job_status = None
     if rule_for(error).verdict is Verdict.READ_JOB:
         try:
-            job_status = job_router.get_job_status(request.job_id, trace_parent=trace_parent)
+            job_status = calls.status(request.job_id)
         except JobRouterError as read_error:
             # Unless the job itself is the trouble, only its status can tell: what hides it decides.
             if rule_for(read_error).verdict in (Verdict.REDELIVER, Verdict.REPAIR) or read_error.status == 404:
                 error = read_error
-    return outcome_of_error(error, request.job_id, request.note, record.delivery_count, job_status)
+    return outcome_of_error(error, request.job_id, request.note, attempt.number, job_status)
+
+
+def _carry_out(
+    outcome: Outcome, message: func.ServiceBusMessage, attempt: Attempt, queue: Queue, record: _Record
+) -> None:
+    if isinstance(outcome, Redeliver) and attempt.is_last(queue.backoff, queue.now()):
+        outcome = outcome_when_used_up(outcome, attempt)
+    record.outcome = type(outcome).__name__
+    match outcome:
+        case Cancelled() | AlreadyCancelled():
+            record.write(logging.INFO)
+        case DeadLetter(reason, description):
+            record.reason, record.description = reason, description
+            _dead_letter(message, outcome, queue.settler, record)
+            record.write(logging.ERROR)
+        case Redeliver(reason, description, environment_fault):
+            record.reason, record.description = reason, description
+            _redeliver(
+                message, outcome, attempt, queue, record, logging.ERROR if environment_fault else logging.WARNING
+            )
+        case _:
+            assert_never(outcome)
 
 
 def _dead_letter(message: func.ServiceBusMessage, outcome: DeadLetter, settler: Settler, record: _Record) -> None:
@@ -164,3 +225,32 @@ def _dead_letter(message: func.ServiceBusMessage, outcome: DeadLetter, settler: 
         record.outcome = "SettlementFailed"
         record.write(logging.ERROR)
         raise SettlementError(f"Dead-lettering as {outcome.reason} failed ({type(error).__name__}).") from error
+
+
+def _redeliver(
+    message: func.ServiceBusMessage, outcome: Redeliver, attempt: Attempt, queue: Queue, record: _Record, level: int
+) -> None:
+    """First the copy, then, by returning, the end of the original: a crash between them leaves two, never none."""
+    delay = queue.backoff.delay(attempt.number, outcome.retry_after, queue.jitter())
+    try:
+        queue.settler.send_copy(message.sequence_number or 0, delay, attempt.next_properties())
+    except Exception as error:  # whatever it is, the host has to abandon, and the line says it
+        record.not_postponed = type(error).__name__
+        record.write(level)
+        _warn_once(error, queue)
+        # The host's abandoning brings the message back at once and uses up one of its few deliveries: not so fast.
+        queue.wait(min(HOLD_SECONDS, (outcome.retry_after or 0.0) + queue.backoff.window(attempt.number)))
+        raise RedeliveryError(f"{outcome.reason}: {outcome.description}") from error
+    record.delay_seconds = round(delay, 1)
+    record.write(level)
+    queue.told.clear()  # postponing works: should it fail again, that is news
+
+
+def _warn_once(error: Exception, queue: Queue) -> None:
+    reason = type(error).__name__
+    if reason in queue.told:
+        return
+    queue.told.add(reason)
+    text = str(error) if type(error).__module__.startswith("shared.") else "Service Bus did not take the copy."
+    line = {"outcome": "Degraded", "reason": reason, "description": f"Messages are not postponed but abandoned: {text}"}
+    logger.error("%s", msgspec.json.encode(line).decode())

@@ -9,16 +9,13 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from shared.job_router import normalise_endpoint, parse_connection_string
+from shared.redelivery import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _CONNECTION = "ServiceBusConnection"
 _PORTAL = "Copy it from the Communication Services resource, page Keys."
-
-
-class SettingsError(Exception):
-    """One or more settings are missing or malformed; the text names each, with the next step, and no secret."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,17 @@ class ServiceBusSettings:
         return f"ServiceBusSettings(queue_name={self.queue_name!r})"  # a connection string must not reach a log
 
 
+class SettingsError(Exception):
+    """One or more settings are missing or malformed; the text names each, with the next step, and no secret.
+
+    service_bus: the queue's own settings, where at least those are good; messages can then be postponed.
+    """
+
+    def __init__(self, text: str, service_bus: ServiceBusSettings | None = None) -> None:
+        super().__init__(text)
+        self.service_bus = service_bus
+
+
 @dataclass(frozen=True)
 class Settings:
     """access_key None means Microsoft Entra ID. Timeouts in seconds."""
@@ -43,6 +51,7 @@ class Settings:
     service_bus: ServiceBusSettings
     connect_timeout: float
     read_timeout: float
+    backoff: Backoff
     threads: int
 
     def __repr__(self) -> str:
@@ -56,17 +65,20 @@ class Settings:
             SettingsError: names every missing or malformed setting and how to mend it.
         """
         problems: list[str] = []
+        service_bus = _service_bus(environ, problems)
+        usable = None if problems else service_bus
         endpoint, access_key = _job_router(environ, problems)
         settings = cls(
             endpoint=endpoint,
             access_key=access_key,
-            service_bus=_service_bus(environ, problems),
-            connect_timeout=_seconds(environ, "JOB_ROUTER_CONNECT_TIMEOUT_SECONDS", 5.0, problems),
-            read_timeout=_seconds(environ, "JOB_ROUTER_READ_TIMEOUT_SECONDS", 15.0, problems),
+            service_bus=service_bus,
+            connect_timeout=_seconds(environ, "JOB_ROUTER_CONNECT_TIMEOUT_SECONDS", 5.0, 60, problems),
+            read_timeout=_seconds(environ, "JOB_ROUTER_READ_TIMEOUT_SECONDS", 15.0, 60, problems),
+            backoff=_backoff(environ, problems),
             threads=_threads(environ, problems),
         )
         if problems:
-            raise SettingsError("The function's settings have to be mended: " + " ".join(problems))
+            raise SettingsError("The function's settings have to be mended: " + " ".join(problems), usable)
         return settings
 
 
@@ -112,14 +124,22 @@ def _service_bus(environ: Mapping[str, str], problems: list[str]) -> ServiceBusS
     return ServiceBusSettings(queue_name, connection_string or None, namespace or None, client_id or None)
 
 
-def _seconds(environ: Mapping[str, str], name: str, default: float, problems: list[str]) -> float:
+def _backoff(environ: Mapping[str, str], problems: list[str]) -> Backoff:
+    default = Backoff()
+    first = _seconds(environ, "REDELIVERY_FIRST_DELAY_SECONDS", default.first_delay, 3600, problems)
+    longest = _seconds(environ, "REDELIVERY_LONGEST_DELAY_SECONDS", default.longest_delay, 86_400, problems)
+    give_up = _seconds(environ, "REDELIVERY_GIVE_UP_AFTER_SECONDS", default.give_up_after, 30 * 86_400, problems)
+    return Backoff(first, max(first, longest), give_up)
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float, limit: int, problems: list[str]) -> float:
     text = environ.get(name, "").strip()
     try:
         value = float(text) if text else default
     except ValueError:
         value = 0.0
-    if not (isfinite(value) and 0 < value <= 60):
-        problems.append(f"{name} is not a number of seconds above 0 and up to 60: {text!r}.")
+    if not (isfinite(value) and 0 < value <= limit):
+        problems.append(f"{name} is not a number of seconds above 0 and up to {limit}: {text!r}.")
     return value
 
 

@@ -39,7 +39,7 @@ class Broker:
         self.verify_jwt = verify_jwt
         self.lock = threading.RLock()
         self.running = False
-        self.frozen = False
+        self.send_refusal: tuple[str, str] | None = None
         self._queues = {options.name.lower(): Queue(options, self.clock.now) for options in queues}
         self._change = threading.Condition(self.lock)
         self._ready = threading.Event()
@@ -148,6 +148,13 @@ class Broker:
     def detach_links(self, condition: str = "amqp:link:detach-forced") -> None:
         """Close every link, as the service does to idle ones."""
         self._on_loop(lambda: self._server.detach_all(condition))
+
+    def refuse_sends(self, condition: str = "amqp:resource-limit-exceeded") -> None:
+        """Reject every message sent from now on, by default as a full queue does, until `take_sends`."""
+        self.send_refusal = (condition, "The embedded broker was told to refuse what is sent.")
+
+    def take_sends(self) -> None:
+        self.send_refusal = None
 
     def expire_locks(self, queue: str) -> None:
         """Every lock on the queue is lost now."""

@@ -144,7 +144,7 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
         with self._broker.lock:
             self._broker.tick()  # what expires in a queue may be what a reader of its dead letters waits for
             for link, queue in list(self._consumers.values()):
-                while link.credit > 0 and link.state & Endpoint.LOCAL_ACTIVE and not self._broker.frozen:
+                while link.credit > 0 and link.state & Endpoint.LOCAL_ACTIVE:
                     entry = queue.take()
                     if entry is None:
                         break
@@ -181,6 +181,12 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
         self.pump()
 
     def _accept(self, link: Receiver, delivery: Delivery, data: bytes) -> None:
+        if self._broker.send_refusal:
+            # With all three fields of an AMQP error: azure-servicebus stumbles over one without the last.
+            delivery.local.condition = Condition(*self._broker.send_refusal, {"embedded-broker": True})
+            delivery.update(Delivery.REJECTED)
+            delivery.settle()
+            return
         with self._broker.lock:
             for message in codec.messages_in(data):
                 self._broker.queue(_address(link)).send(message)

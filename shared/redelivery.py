@@ -1,0 +1,97 @@
+"""When a message is tried again, and when enough is enough.
+
+Pure rules: no clock, no socket. What a message has been through travels with it, in application properties of the copy
+that replaces it, because a copy starts again at delivery count 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import azure.functions as func
+
+ATTEMPT = "CancelJobAttempt"
+FIRST_ATTEMPT_TIME = "CancelJobFirstAttemptTime"
+FIRST_ENQUEUED_TIME = "CancelJobFirstEnqueuedTime"
+MESSAGE_ID = "CancelJobMessageId"
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Seconds. Exponential with full jitter: the window doubles from first_delay to longest_delay.
+
+    give_up_after counts from the first attempt, not from the sending: a message that waited for a worker for a day
+    still gets all its attempts.
+    """
+
+    first_delay: float = 15.0
+    longest_delay: float = 1800.0
+    give_up_after: float = 8 * 3600.0
+
+    def window(self, attempt: int) -> float:
+        """The longest wait after this attempt, before anything that the service asks for."""
+        return min(self.longest_delay, self.first_delay * 2.0 ** min(attempt - 1, 64))
+
+    def delay(self, attempt: int, retry_after: float | None, jitter: float) -> float:
+        """Seconds to the next attempt: at least Retry-After, plus a part (jitter, 0 to 1) of the window.
+
+        The jitter comes on top, so that a thousand messages told "in 60 seconds" do not come back as one.
+        """
+        return min(retry_after or 0.0, self.give_up_after) + jitter * self.window(attempt)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Which attempt at a message this is. message_id: as its sender gave it. Times in UTC."""
+
+    number: int
+    since: datetime
+    first_enqueued: datetime | None
+    message_id: str | None
+
+    @classmethod
+    def of(cls, message: func.ServiceBusMessage, now: datetime) -> Attempt:
+        """Read a message's past; whatever is missing or not understood counts as a first attempt."""
+        properties = message.application_properties or {}
+        enqueued = message.enqueued_time_utc
+        return cls(
+            _number(properties.get(ATTEMPT)) + max(0, (message.delivery_count or 1) - 1),
+            min(now, _time(properties.get(FIRST_ATTEMPT_TIME)) or now),
+            _time(properties.get(FIRST_ENQUEUED_TIME)) or (enqueued.replace(tzinfo=UTC) if enqueued else None),
+            _text(properties.get(MESSAGE_ID)) or message.message_id,
+        )
+
+    def is_last(self, backoff: Backoff, now: datetime) -> bool:
+        """Whether nothing comes after this one."""
+        return (now - self.since).total_seconds() >= backoff.give_up_after
+
+    def next_properties(self) -> dict[str, str | int]:
+        """What the copy for the next attempt carries."""
+        properties: dict[str, str | int] = {
+            ATTEMPT: self.number + 1,
+            FIRST_ATTEMPT_TIME: self.since.isoformat(timespec="seconds"),
+        }
+        if self.first_enqueued:
+            properties[FIRST_ENQUEUED_TIME] = self.first_enqueued.isoformat(timespec="milliseconds")
+        if self.message_id:
+            properties[MESSAGE_ID] = self.message_id
+        return properties
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1_000_000 else 1
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return time.astimezone(UTC) if time and time.tzinfo else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
