@@ -37,7 +37,7 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
         self._replies: dict[tuple[Any, str], Sender] = {}
         self._inbound: dict[str, Receiver] = {}
         self._refused: dict[str, tuple[str, str]] = {}
-        self._partial: dict[Any, bytes] = {}
+        self._partial: dict[str, bytes] = {}  # by link: the transfers of one delivery follow each other on theirs
         self._calls: deque[Any] = deque()
 
     def on_start(self, event: Event) -> None:
@@ -160,9 +160,9 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
             queue.complete(entry.tag)
 
     def _read(self, link: Receiver, delivery: Delivery) -> None:
-        data = self._partial.pop(delivery.tag, b"") + (link.recv(delivery.pending) or b"")
+        data = self._partial.pop(_key(link), b"") + (link.recv(delivery.pending) or b"")
         if delivery.partial:
-            self._partial[delivery.tag] = data
+            self._partial[_key(link)] = data
             return
         link.advance()
         address = _address(link)
@@ -271,6 +271,7 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
     def _forget(self, link: Link) -> None:
         self._consumers.pop(_key(link), None)
         self._inbound.pop(_key(link), None)
+        self._partial.pop(_key(link), None)
 
 
 def _key(link: Link) -> str:

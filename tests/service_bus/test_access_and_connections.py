@@ -53,6 +53,12 @@ def test_key_that_may_only_listen_receives_but_cannot_send(bus: Bus, broker: Bro
     assert broker.counts(QUEUE).active == 0
 
 
+def test_a_link_takes_more_sends_than_a_delivery_tag_has_ascii_bytes(bus: Bus, broker: Broker) -> None:
+    bus.send(*map(str, range(300)))  # the client counts its deliveries in binary tags
+
+    assert broker.counts(QUEUE).active == 300
+
+
 @pytest.mark.parametrize("expiry", ["1", "soon", "", "-5"])
 def test_token_without_a_good_expiry_is_refused(expiry: str) -> None:
     import hmac
