@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo local test lint clean
+.PHONY: demo local outage soak test lint clean
 
 $(VENV)/ready: requirements.txt requirements-dev.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,12 @@ demo: $(VENV)/ready ## some dozens of messages through the whole stack, and what
 
 local: $(VENV)/ready ## the same stack, left running; options: make local ARGS="--jobs 50"
 	@$(BIN)/python -m local $(ARGS)
+
+outage: $(VENV)/ready ## five minutes without Job Router, beside a plain function; ARGS="--messages 100 --down-seconds 30"
+	@$(BIN)/python -m bench.outage $(ARGS)
+
+soak: $(VENV)/ready ## thousands of messages, faults of every kind, killed workers; ARGS="--messages 1000 --seed 7"
+	@$(BIN)/python -m local.soak $(ARGS)
 
 test: $(VENV)/ready ## every test, with coverage of what is deployed
 	$(BIN)/python -m pytest --cov --cov-report=term

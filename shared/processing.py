@@ -26,6 +26,7 @@ from shared.policy import (
     rule_for,
 )
 from shared.redelivery import Attempt, Backoff
+from shared.settlement import MessageGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -118,9 +119,12 @@ def process(
     """
     attempt = Attempt.of(message, queue.now())
     record = _Record(attempt.message_id, attempt.number, message.delivery_count, invocation_id)
-    may_shed = not attempt.is_last(queue.backoff, queue.now())
-    calls = _Calls(job_router, guard, trace_parent, may_shed)
-    _carry_out(_decide(message, attempt, calls, record), message, attempt, queue, record)
+    is_last = attempt.is_last(queue.backoff, queue.now())
+    calls = _Calls(job_router, guard, trace_parent, may_shed=not is_last)
+    outcome = _decide(message, attempt, calls, record)
+    if isinstance(outcome, Redeliver) and is_last:
+        outcome = outcome_when_used_up(outcome, attempt)
+    _carry_out(outcome, message, attempt, queue, record)
 
 
 def postpone(message: func.ServiceBusMessage, invocation_id: str, error: Exception, queue: Queue) -> None:
@@ -131,7 +135,9 @@ def postpone(message: func.ServiceBusMessage, invocation_id: str, error: Excepti
     """
     attempt = Attempt.of(message, queue.now())
     record = _Record(attempt.message_id, attempt.number, message.delivery_count, invocation_id)
-    _carry_out(Redeliver("InvalidSettings", str(error), environment_fault=True), message, attempt, queue, record)
+    outcome = Redeliver("InvalidSettings", str(error), environment_fault=True)
+    is_last = attempt.is_last(queue.backoff, queue.now())
+    _carry_out(outcome_when_used_up(outcome, attempt) if is_last else outcome, message, attempt, queue, record)
 
 
 def hold(
@@ -199,8 +205,6 @@ def _judge(error: JobRouterError, request: CancellationRequest, attempt: Attempt
 def _carry_out(
     outcome: Outcome, message: func.ServiceBusMessage, attempt: Attempt, queue: Queue, record: _Record
 ) -> None:
-    if isinstance(outcome, Redeliver) and attempt.is_last(queue.backoff, queue.now()):
-        outcome = outcome_when_used_up(outcome, attempt)
     record.outcome = type(outcome).__name__
     match outcome:
         case Cancelled() | AlreadyCancelled():
@@ -237,7 +241,8 @@ def _redeliver(
     except Exception as error:  # whatever it is, the host has to abandon, and the line says it
         record.not_postponed = type(error).__name__
         record.write(level)
-        _warn_once(error, queue)
+        if not isinstance(error, MessageGoneError):  # that says something of this message only
+            _warn_once(error, queue)
         # The host's abandoning brings the message back at once and uses up one of its few deliveries: not so fast.
         queue.wait(min(HOLD_SECONDS, (outcome.retry_after or 0.0) + queue.backoff.window(attempt.number)))
         raise RedeliveryError(f"{outcome.reason}: {outcome.description}") from error

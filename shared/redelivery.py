@@ -88,9 +88,9 @@ def _number(value: object) -> int:
 def _time(value: object) -> datetime | None:
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
+        return time.astimezone(UTC) if time and time.tzinfo else None
+    except (ValueError, OverflowError):  # OverflowError: its offset leads out of the years 1 to 9999
         return None
-    return time.astimezone(UTC) if time and time.tzinfo else None
 
 
 def _text(value: object) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageBodyType
 
 from shared.redelivery import MESSAGE_ID
+from shared.settlement import MessageGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,10 +31,10 @@ _BROKERS_OWN = {
     _SCHEDULED,
 }
 _ID_ROOM = 90  # characters kept of the first MessageId; with a GUID behind it, it stays under the 128 allowed
-_INT32 = range(-(2**31), 2**31)
+_LONGEST_TIME_TO_LIVE = 2**32 - 1  # milliseconds: the header has room for no more, so it also stands for longer ones
 
 
-class ExpiredError(Exception):
+class ExpiredError(MessageGoneError):
     """The message's time to live has ended: what becomes of it is for the queue to say, not for us."""
 
 
@@ -49,20 +50,21 @@ def scheduled_copy(
     """
     raw = message.raw_amqp_message
     header = dict(raw.header or {})
-    if message.time_to_live and message.enqueued_time_utc:
+    if message.time_to_live and message.enqueued_time_utc and header["time_to_live"] != _LONGEST_TIME_TO_LIVE:
         left = message.enqueued_time_utc + message.time_to_live - now
         if left <= timedelta():
             raise ExpiredError("The message's time to live has ended.")
         due = min(due, now + left / 2)
         header["time_to_live"] = max(1, int((left - (due - now)) / timedelta(milliseconds=1)))  # counts from `due`
     header["delivery_count"] = None
-    properties = {name: _text(value) for name, value in dict(raw.properties or {}).items()}
-    if raw.properties:
-        properties["user_id"] = raw.properties.user_id  # the one property that is binary
+    # All text but the user id, which is binary.
+    properties = {
+        name: value if name == "user_id" else _text(value) for name, value in dict(raw.properties or {}).items()
+    }
     properties["message_id"] = f"{_first_id(message, history)}{uuid.uuid4().hex}"
-    annotations = {_text(name): _text(value) for name, value in dict(raw.annotations or {}).items()}
+    annotations = {_text(name): _typed(value) for name, value in dict(raw.annotations or {}).items()}
     kept = {name: value for name, value in annotations.items() if name not in _BROKERS_OWN}
-    sent = {str(_text(name)): _property(value) for name, value in dict(raw.application_properties or {}).items()}
+    sent = {str(_text(name)): _typed(value) for name, value in dict(raw.application_properties or {}).items()}
     return AmqpAnnotatedMessage(
         header=header,
         properties=properties,
@@ -80,8 +82,10 @@ def _first_id(message: ServiceBusReceivedMessage, history: Mapping[str, str | in
 
 def _body(raw: AmqpAnnotatedMessage) -> dict[str, Any]:
     # A sequence never reaches a function: the host cannot convert it.
-    if raw.body_type == AmqpMessageBodyType.VALUE:
+    if raw.body_type == AmqpMessageBodyType.VALUE and raw.body != b"":
         return {"value_body": _text(raw.body)}
+    if raw.body_type == AmqpMessageBodyType.VALUE:
+        return {"data_body": b""}  # the client leaves out an empty value; to the host both are an empty text
     parts: Iterable[bytes] = raw.body
     return {"data_body": [bytes(part) for part in parts]}
 
@@ -96,11 +100,13 @@ def _text(value: Any) -> Any:
     return value
 
 
-def _property(value: Any) -> Any:
-    """An application property so that the client writes it as it came."""
+def _typed(value: Any) -> Any:
+    """A property or annotation so that the client writes it as it came."""
+    descriptor = getattr(value, "descriptor", None)  # .NET's TimeSpan, DateTimeOffset and Uri: a name and a value
     value = _text(value)
     if isinstance(value, bytes):
-        return bytearray(value)  # real binary: the client would try to make text of bytes
-    if isinstance(value, int) and value not in _INT32:
-        return {"TYPE": "LONG", "VALUE": value}  # it takes every int for 32 bits; so it names the wider type itself
-    return value
+        value = bytearray(value)  # real binary: the client would try to make text of bytes
+    elif isinstance(value, int) and (descriptor or not -(2**31) <= value < 2**31):
+        # It takes every int for 32 bits; so a wider one names its type itself. The described ones are all wide.
+        value = {"TYPE": "LONG" if value < 2**63 else "ULONG", "VALUE": int(value)}
+    return {"TYPE": "DESCRIBED", "VALUE": ({"TYPE": "SYMBOL", "VALUE": descriptor}, value)} if descriptor else value

@@ -87,11 +87,8 @@ def _job_router(environ: Mapping[str, str], problems: list[str]) -> tuple[str, s
     endpoint = environ.get("JOB_ROUTER_ENDPOINT", "").strip()
     if bool(connection_string) == bool(endpoint):
         problems.append(
-            f"{'Both' if endpoint else 'Neither'} JOB_ROUTER_CONNECTION_STRING and JOB_ROUTER_ENDPOINT "
-            f"{'are' if endpoint else 'is'} set: set the first for an access key or the second for a managed identity."
-            if endpoint
-            else "JOB_ROUTER_CONNECTION_STRING and JOB_ROUTER_ENDPOINT are both missing: set the first for an access "
-            "key or the second for a managed identity."
+            f"JOB_ROUTER_CONNECTION_STRING and JOB_ROUTER_ENDPOINT are both {'set' if endpoint else 'missing'}: "
+            "set the first for an access key or the second for a managed identity."
         )
         return "", None
     name, key = "JOB_ROUTER_ENDPOINT", None
@@ -146,7 +143,7 @@ def _seconds(environ: Mapping[str, str], name: str, default: float, limit: int, 
 def _threads(environ: Mapping[str, str], problems: list[str]) -> int:
     name = "PYTHON_THREADPOOL_THREAD_COUNT"  # the platform's own setting, 1 when absent
     text = environ.get(name, "").strip() or "1"
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        problems.append(f"{name} is not a whole number of threads: {text!r}.")
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and int(text) > 0):
+        problems.append(f"{name} is not a whole number of threads from 1 to 9999: {text[:20]!r}.")
         return 1
     return int(text)

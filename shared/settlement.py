@@ -111,7 +111,7 @@ class ServiceBusSettler:
 
         Raises:
             SendRightMissingError: the connection may not send.
-            MessageGoneError, ExpiredError: there is nothing to copy.
+            MessageGoneError: there is nothing to copy.
             azure.servicebus.exceptions.ServiceBusError: the queue is full, the broker cannot be reached, …
         """
         from azure.servicebus.exceptions import ServiceBusAuthorizationError
@@ -135,15 +135,12 @@ class ServiceBusSettler:
             ServiceBusQuotaExceededError,
         )
 
-        from shared.scheduled_copy import ExpiredError
-
         connection = self._connection()
         try:
             action(connection)
         except (
             MessageLockLostError,
             MessageGoneError,
-            ExpiredError,
             ServiceBusAuthorizationError,
             ServiceBusQuotaExceededError,
         ):

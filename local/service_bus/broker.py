@@ -156,10 +156,10 @@ class Broker:
     def take_sends(self) -> None:
         self.send_refusal = None
 
-    def expire_locks(self, queue: str) -> None:
-        """Every lock on the queue is lost now."""
+    def expire_locks(self, queue: str, sequence_number: int | None = None) -> None:
+        """Every lock on the queue, or that of one message, is lost now."""
         with self.lock:
-            self.queue(queue).expire_locks()
+            self.queue(queue).expire_locks(sequence_number)
 
     def _on_loop(self, function: Callable[[], None]) -> None:
         self._server.call_later(function)

@@ -22,6 +22,12 @@ def messages_in(data: bytes) -> list[Message]:
 def decode(data: bytes) -> Message:
     message = Message()
     message.decode(data)
+    # proton's binaries are views of memory that its next encoding overwrites.
+    message.annotations, message.properties = _owned(message.annotations), _owned(message.properties)
+    message.body = _owned(message.body)
+    parts = _data_sections(data)
+    if len(parts) > 1:  # proton keeps the last one only
+        message.body, message.parts = b"".join(parts), parts
     return message
 
 
@@ -36,9 +42,12 @@ def encode(entry: Entry, *, peeked: bool = False) -> bytes:
         annotations[symbol("x-opt-locked-until")] = milliseconds(entry.locked_until)
     if peeked:
         annotations[symbol("x-opt-message-state")] = _STATES.get(entry.state, 0)
-    message.annotations = annotations
+    sent, message.annotations = message.annotations, annotations
     message.delivery_count = entry.delivery_count
-    return bytes(message.encode())
+    parts = getattr(message, "parts", None)
+    data = _encode_parts(message, parts) if parts else bytes(message.encode())
+    message.annotations = sent
+    return data
 
 
 def milliseconds(moment: Any) -> timestamp:
@@ -58,6 +67,19 @@ def status_message(
 
 def sequence_number(value: int) -> Any:
     return ulong(value)
+
+
+def _owned(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _owned(part) for name, part in value.items()}
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+def _encode_parts(message: Message, parts: list[bytes]) -> bytes:
+    body, message.body = message.body, None  # proton then writes everything else
+    rest = bytes(message.encode())
+    message.body = body
+    return rest + b"".join(b"\x00\x53\x75\xb0" + len(part).to_bytes(4, "big") + part for part in parts)
 
 
 def _data_sections(data: bytes) -> list[bytes]:

@@ -166,10 +166,11 @@ class Queue:
         self.tick()
         return any(self.entries[n].state == "active" for n in self._ready[:1] if n in self.entries) or bool(self._ready)
 
-    def expire_locks(self) -> None:
-        """Every lock is lost now."""
-        for tag in list(self._locks):
-            self.abandon(tag)
+    def expire_locks(self, sequence_number: int | None = None) -> None:
+        """Every lock, or that of one message, is lost now."""
+        for tag, entry in list(self._locks.items()):
+            if sequence_number in (None, entry.sequence_number):
+                self.abandon(tag)
 
     def tick(self) -> None:
         """Do what the time has come for: expired locks, scheduled messages, times to live."""

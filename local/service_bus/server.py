@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from proton import Condition, Delivery, Endpoint, Message
+from proton import Condition, Delivery, Endpoint, Message, Terminus
 from proton.handlers import EndpointStateHandler, MessagingHandler
 
 from local.service_bus import codec
@@ -93,6 +93,8 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
         refusal = self._refusal(link, address)
         if refusal:
             # Answered with no terminus, which is how AMQP says that a detach with the reason follows (part 2, 2.6.3).
+            if link.is_receiver:  # a client that saw a target would send at once, and lose the reason over that
+                link.target.type = Terminus.UNSPECIFIED
             self._refused[_key(link)] = refusal
             return
         link.source.copy(link.remote_source)
@@ -225,6 +227,8 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
         right = right_for(operation)
         if right not in self._rights[link.connection]:
             raise ManagementError(401, "amqp:unauthorized-access", f"Unauthorized access: '{right}' is required.")
+        if self._broker.send_refusal and operation.endswith(":schedule-message"):
+            raise ManagementError(403, *self._broker.send_refusal)
         return perform(operation, self._broker.queue(address.removesuffix("/$management")), request.body)
 
     def _settle(self, link: Sender, delivery: Delivery) -> None:

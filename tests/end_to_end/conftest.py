@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
@@ -14,6 +14,8 @@ from local.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from local.service_bus import Broker
 
 QUEUE = "job-cancellations"
 
@@ -27,6 +29,7 @@ def fresh_function(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cancel_job_function", "__app__.cancel_job_function"):
         if name in sys.modules:
             monkeypatch.setattr(sys.modules[name], "_application", None)
+            sys.modules[name]._queue_of.cache_clear()
     importlib.invalidate_caches()
 
 
@@ -46,6 +49,12 @@ def send() -> Callable[..., None]:
             sender.send_messages(list(messages))
 
     return send
+
+
+class HasBroker(Protocol):
+    """A whole stack, or as much of one as a test needs."""
+
+    broker: Broker
 
 
 class Lines(logging.Handler):
@@ -80,11 +89,11 @@ def lines() -> Iterator[Lines]:
     logger.setLevel(level)
 
 
-def drained(stack: Stack, timeout: float = 30) -> bool:
-    """Wait until nothing is left to receive and nothing is locked."""
+def drained(stack: HasBroker, timeout: float = 30) -> bool:
+    """Wait until nothing is left to receive, nothing is locked, and nothing is to come."""
 
     def empty(_: object) -> bool:
         counts = stack.broker.counts(QUEUE)
-        return counts.active == counts.locked == 0
+        return counts.active == counts.locked == counts.scheduled == 0
 
     return stack.broker.wait_until(empty, timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -22,8 +23,10 @@ from shared.policy import (
     Verdict,
     outcome_of_error,
     outcome_of_invalid,
+    outcome_when_used_up,
     rule_for,
 )
+from shared.redelivery import Attempt
 
 OWN_CODES = {
     job_router_error.TIMEOUT,
@@ -164,6 +167,13 @@ def test_any_other_status_is_dead_lettered_under_the_services_code(status: int) 
     assert "Job Router refuses to cancel it." in outcome.description
 
 
+@pytest.mark.parametrize("retry_after", [None, 0.0, 90.5])
+@pytest.mark.parametrize("status", [503, 429, 401, 302])
+def test_a_redelivery_keeps_the_services_retry_after(status: int, retry_after: float | None) -> None:
+    error = JobRouterError(status, "SomeCode", "Said so.", retry_after=retry_after)
+    assert redelivered(error).retry_after == retry_after
+
+
 # The job read back
 
 
@@ -198,6 +208,34 @@ def test_a_job_status_changes_nothing_where_no_rule_asks_for_it(status: int) -> 
     assert not isinstance(judged(answered(status), job_status="cancelled"), AlreadyCancelled)
 
 
+# Enough is enough
+
+ATTEMPT = Attempt(17, datetime(2026, 3, 1, 9, 5, 7, tzinfo=UTC), None, "msg-1")
+
+
+@pytest.mark.parametrize("status", [408, 429, 503])
+def test_a_message_tried_long_enough_has_used_up_its_retries(status: int) -> None:
+    assert outcome_when_used_up(redelivered(answered(status)), ATTEMPT).reason == "RetriesExhausted"
+
+
+@pytest.mark.parametrize("status, reason", [(401, "JobRouterAccessDenied"), (302, "JobRouterNotReached")])
+def test_the_environments_fault_stays_the_reason_to_the_end(status: int, reason: str) -> None:
+    assert outcome_when_used_up(redelivered(answered(status)), ATTEMPT).reason == reason
+
+
+def test_giving_up_says_how_often_since_when_and_after_what() -> None:
+    outcome = redelivered(answered(503))
+    assert outcome_when_used_up(outcome, ATTEMPT).description == (
+        "Given up after 17 attempts since 2026-03-01 09:05:07 UTC. Mend the cause and send the message again. "
+        f"{outcome.description}"
+    )
+
+
+def test_giving_up_fits_a_header_however_much_was_said() -> None:
+    outcome = redelivered(answered(503, message="x" * 9000))
+    assert len(outcome_when_used_up(outcome, ATTEMPT).description) < HEADER_LIMIT
+
+
 # Descriptions
 
 
@@ -207,15 +245,17 @@ def test_a_description_ends_with_the_facts() -> None:
     )
     assert dead_lettered(error).description == (
         "Job 'job-1': Job Router refuses to cancel it. The service said: No. D1: why "
-        "(code: Outer, Inner; status: 409; target: status; request id: req-9; delivery: 3)"
+        "(code: Outer, Inner; status: 409; target: status; request id: req-9; attempt: 3)"
     )
 
 
 def test_facts_that_are_not_known_are_left_out() -> None:
-    outcome = outcome_of_error(JobRouterError(None, "Timeout", ""), "job-1", None, None)
-    assert isinstance(outcome, Redeliver)
-    assert outcome.description.endswith("Job Router could not answer now. (code: Timeout)")
-    assert "said" not in outcome.description
+    outcome = redelivered(JobRouterError(None, "Timeout", ""))
+    assert outcome.description.endswith("Job Router could not answer now. (code: Timeout; attempt: 3)")
+
+
+def test_a_service_that_said_nothing_is_not_quoted() -> None:
+    assert "said" not in redelivered(JobRouterError(None, "Timeout", "")).description
 
 
 def test_what_the_service_said_is_quoted_when_there_is_no_note() -> None:
@@ -287,7 +327,7 @@ def test_a_description_just_short_enough_is_whole() -> None:
     spare = HEADER_LIMIT - 1 - len(dead_lettered(answered(404, message="x")).description)
     description = dead_lettered(answered(404, message="x" * (1 + spare))).description
     assert len(description) == HEADER_LIMIT - 1
-    assert description.endswith("delivery: 3)")
+    assert description.endswith("attempt: 3)")
 
 
 def test_a_long_job_id_is_cut_in_the_description() -> None:
