@@ -235,7 +235,7 @@ def _redeliver(
     message: func.ServiceBusMessage, outcome: Redeliver, attempt: Attempt, queue: Queue, record: _Record, level: int
 ) -> None:
     """First the copy, then, by returning, the end of the original: a crash between them leaves two, never none."""
-    delay = queue.backoff.delay(attempt.number, outcome.retry_after, queue.jitter())
+    delay = queue.backoff.delay(attempt.waited(queue.now()), outcome.retry_after, queue.jitter())
     try:
         queue.settler.send_copy(message.sequence_number or 0, delay, attempt.next_properties())
     except Exception as error:  # whatever it is, the host has to abandon, and the line says it
@@ -244,7 +244,7 @@ def _redeliver(
         if not isinstance(error, MessageGoneError):  # that says something of this message only
             _warn_once(error, queue)
         # The host's abandoning brings the message back at once and uses up one of its few deliveries: not so fast.
-        queue.wait(min(HOLD_SECONDS, (outcome.retry_after or 0.0) + queue.backoff.window(attempt.number)))
+        queue.wait(min(HOLD_SECONDS, (outcome.retry_after or 0.0) + queue.backoff.hold(message.delivery_count or 1)))
         raise RedeliveryError(f"{outcome.reason}: {outcome.description}") from error
     record.delay_seconds = round(delay, 1)
     record.write(level)

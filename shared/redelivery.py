@@ -21,26 +21,31 @@ MESSAGE_ID = "CancelJobMessageId"
 
 @dataclass(frozen=True)
 class Backoff:
-    """Seconds. Exponential with full jitter: the window doubles from first_delay to longest_delay.
+    """Seconds. Exponential with full jitter: a message waits for up to half of the time that it has waited so far.
 
-    give_up_after counts from the first attempt, not from the sending: a message that waited for a worker for a day
-    still gets all its attempts.
+    So an outage is over for its last message at most half as long again after its end, however long it was; windows
+    that double with each attempt would take two or three times as long. give_up_after counts from the first attempt,
+    not from the sending: a message that waited for a worker for a day still gets all its attempts.
     """
 
     first_delay: float = 15.0
     longest_delay: float = 1800.0
     give_up_after: float = 8 * 3600.0
 
-    def window(self, attempt: int) -> float:
-        """The longest wait after this attempt, before anything that the service asks for."""
-        return min(self.longest_delay, self.first_delay * 2.0 ** min(attempt - 1, 64))
+    def window(self, waited: float) -> float:
+        """The longest wait for the next attempt, before anything that the service asks for."""
+        return min(self.longest_delay, max(self.first_delay, waited / 2))
 
-    def delay(self, attempt: int, retry_after: float | None, jitter: float) -> float:
+    def delay(self, waited: float, retry_after: float | None, jitter: float) -> float:
         """Seconds to the next attempt: at least Retry-After, plus a part (jitter, 0 to 1) of the window.
 
         The jitter comes on top, so that a thousand messages told "in 60 seconds" do not come back as one.
         """
-        return min(retry_after or 0.0, self.give_up_after) + jitter * self.window(attempt)
+        return min(retry_after or 0.0, self.give_up_after) + jitter * self.window(waited)
+
+    def hold(self, delivery_count: int) -> float:
+        """How long to keep a message that cannot be postponed: it knows nothing of its past but its deliveries."""
+        return min(self.longest_delay, self.first_delay * 2.0 ** min(max(0, delivery_count - 1), 64))
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,13 @@ class Attempt:
             _text(properties.get(MESSAGE_ID)) or message.message_id,
         )
 
+    def waited(self, now: datetime) -> float:
+        """Seconds since the first attempt."""
+        return (now - self.since).total_seconds()
+
     def is_last(self, backoff: Backoff, now: datetime) -> bool:
         """Whether nothing comes after this one."""
-        return (now - self.since).total_seconds() >= backoff.give_up_after
+        return self.waited(now) >= backoff.give_up_after
 
     def next_properties(self) -> dict[str, str | int]:
         """What the copy for the next attempt carries."""

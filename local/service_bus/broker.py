@@ -109,6 +109,10 @@ class Broker:
         with self.lock:
             return self.queue(queue).counts()
 
+    def consumers(self, queue: str) -> int:
+        """How many links receive from the queue."""
+        return self._server.consumers(self.queue(queue)) if self.running else 0
+
     def messages(self, queue: str, *, dead_letter: bool = False) -> list[StoredMessage]:
         """What is in the queue now, in order of sequence number."""
         with self.lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -140,6 +141,10 @@ class Queue:
         entry.delivery_count += 1
         self._return(entry)
 
+    def give_back(self, tag: str) -> None:
+        """As if it had never been delivered."""
+        self._return(self._release(tag))
+
     def defer(self, tag: str) -> None:
         self._release(tag).state = "deferred"
 
@@ -157,8 +162,10 @@ class Queue:
         """Messages in any state from a sequence number on; insertion order is their order."""
         self.tick()
         found = 0
-        for number in sorted(self.entries) if start > 1 else list(self.entries):
-            if number >= start and found < count:
+        for number in range(start, self._next) if start > 1 else list(self.entries):
+            if found == count:
+                return
+            if number in self.entries:
                 found += 1
                 yield self.entries[number]
 
@@ -190,8 +197,8 @@ class Queue:
 
     def counts(self) -> QueueCounts:
         self.tick()
-        states = [entry.state for entry in self.entries.values()]
-        active, locked, deferred, scheduled = map(states.count, ("active", "locked", "deferred", "scheduled"))
+        states = Counter(entry.state for entry in self.entries.values())
+        active, locked, deferred, scheduled = (states[s] for s in ("active", "locked", "deferred", "scheduled"))
         return QueueCounts(active, locked, deferred, scheduled, len(self.dead_letters.entries))
 
     def _is_duplicate(self, message: Message, now: datetime) -> bool:

@@ -57,6 +57,9 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
             self._calls.popleft()()
         self.pump()
 
+    def consumers(self, queue: Queue) -> int:
+        return sum(consumed is queue for _, consumed in list(self._consumers.values()))
+
     def connections(self) -> list[Any]:
         return list(self._rights)
 
@@ -242,7 +245,11 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
                     queue.dead_letter(tag, info.get("DeadLetterReason"), info.get("DeadLetterErrorDescription"))
                 case Delivery.MODIFIED if delivery.remote.undeliverable:
                     queue.defer(tag)
-                case Delivery.RELEASED | Delivery.MODIFIED:
+                case Delivery.RELEASED:
+                    # A client gives back what came too late for its call; Service Bus does not count that as a
+                    # delivery (its team in amqpnetlite issue 342).
+                    queue.give_back(tag)
+                case Delivery.MODIFIED:
                     queue.abandon(tag)
                 case _:
                     return

@@ -143,7 +143,7 @@ def test_bad_job_router_settings_postpone_the_message(function: ModuleType, sett
     function.main(message("call-1"), context())
     sequence_number, delay, history = settler.return_value.send_copy.call_args.args
     assert (sequence_number, history[ATTEMPT]) == (5, 2)
-    assert 0 <= delay <= Backoff().window(1)
+    assert 0 <= delay <= Backoff().first_delay
 
 
 def test_bad_job_router_settings_postpone_to_the_queue_of_the_settings(function: ModuleType, settler: MockType) -> None:
@@ -170,7 +170,7 @@ def test_a_message_that_cannot_be_postponed_is_kept_for_a_while_and_given_back(
     settler.return_value.send_copy.side_effect = OSError
     with pytest.raises(RedeliveryError, match="JOB_ROUTER_CONNECTION_STRING"):
         function.main(message("call-1"), context())
-    wait.assert_called_once_with(Backoff().window(1))
+    wait.assert_called_once_with(Backoff().first_delay)
 
 
 def test_settings_that_were_mended_are_read_with_the_next_message(

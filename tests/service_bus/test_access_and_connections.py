@@ -170,3 +170,13 @@ def test_wait_until_gives_up_when_nothing_comes(broker: Broker) -> None:
 def test_unknown_queue_name_is_a_key_error(broker: Broker) -> None:
     with pytest.raises(KeyError, match="nowhere"):
         broker.counts("nowhere")
+
+
+def test_the_broker_tells_how_many_links_receive(bus: Bus, broker: Broker) -> None:
+    before = broker.consumers(QUEUE)
+    receiver = bus.receiver()
+    during = broker.consumers(QUEUE)
+    receiver.close()
+
+    assert (before, during) == (0, 1)
+    assert broker.wait_until(lambda _: broker.consumers(QUEUE) == 0)

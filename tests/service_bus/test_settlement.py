@@ -254,3 +254,16 @@ def test_dead_letter_can_be_completed_from_its_queue(bus: Bus) -> None:
     letters.complete_message(receive_one(letters))
 
     assert counts(bus).dead_lettered == 0
+
+
+def test_message_that_came_too_late_for_a_call_is_given_back_uncounted(bus: Bus) -> None:
+    receiver = bus.receiver()
+    assert receiver.receive_messages(max_message_count=5, max_wait_time=0.1) == []  # leaves credit at the broker
+    bus.send("late")
+    assert bus.broker.wait_until(lambda _: counts(bus).locked == 1)
+
+    receiver.close()  # what is in flight is released
+
+    assert bus.broker.wait_until(lambda _: counts(bus).active == 1)
+    (message,) = bus.broker.messages(QUEUE)
+    assert message.delivery_count == 0

@@ -42,10 +42,10 @@ def test_the_copy_is_of_this_message_and_carries_its_past(edges: Edges) -> None:
     )
 
 
-@pytest.mark.parametrize("attempt, delay", [(1, 5.0), (2, 10.0), (4, 40.0), (20, 500.0)])
-def test_each_attempt_puts_the_message_off_for_longer(edges: Edges, attempt: int, delay: float) -> None:
+@pytest.mark.parametrize("waited, delay", [(0, 5.0), (40, 10.0), (400, 100.0), (3599, 500.0)])
+def test_the_longer_a_message_has_waited_the_longer_it_is_put_off(edges: Edges, waited: int, delay: float) -> None:
     edges.cancel.side_effect = error(503)
-    edges.process(properties={ATTEMPT: attempt})
+    edges.process(properties={FIRST_ATTEMPT_TIME: (NOW - timedelta(seconds=waited)).isoformat()})
     assert edges.copy.call_args.args[1] == delay
 
 
@@ -221,14 +221,14 @@ def test_the_line_of_the_message_says_why_it_was_not_postponed(stuck: Edges) -> 
 
 
 @pytest.mark.parametrize(
-    "attempt, retry_after, seconds",
+    "delivery_count, retry_after, seconds",
     [(1, None, 10.0), (3, None, 40.0), (1, 60.0, 70.0), (1, 1e6, HOLD_SECONDS), (20, None, HOLD_SECONDS)],
 )
 def test_it_is_kept_for_a_while_so_that_its_deliveries_last(
-    stuck: Edges, attempt: int, retry_after: float | None, seconds: float
+    stuck: Edges, delivery_count: int, retry_after: float | None, seconds: float
 ) -> None:
     stuck.cancel.side_effect = error(503, retry_after=retry_after)
-    stuck.process_in_vain(properties={ATTEMPT: attempt})
+    stuck.process_in_vain(delivery_count=delivery_count)
     stuck.wait.assert_called_once_with(seconds)
 
 
@@ -312,7 +312,7 @@ def test_the_line_of_a_message_postponed_for_bad_settings_names_the_problem(edge
             "outcome": "Redeliver",
             "reason": "InvalidSettings",
             "description": "no endpoint",
-            "delay_seconds": 20.0,
+            "delay_seconds": 5.0,
         },
     )
 

@@ -20,7 +20,7 @@ SINCE = datetime(2026, 3, 1, 9, 0, 0, tzinfo=UTC)
 
 seconds = st.floats(0.001, 1e6)
 backoffs = st.builds(lambda first, more, end: Backoff(first, first + more, end), seconds, seconds, seconds)
-attempts = st.integers(1, 1_000_000)
+waits = st.floats(0, 1e9)
 jitters = st.floats(0, 1)
 NAMES = (ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, MESSAGE_ID)
 junk = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
@@ -51,46 +51,44 @@ def attempt(properties: dict[str, Any] | None = None, **of_message: Any) -> Atte
 
 
 @pytest.mark.parametrize(
-    "number, longest", [(1, 15), (2, 30), (3, 60), (4, 120), (7, 960), (8, 1800), (9, 1800), (1_000_000, 1800)]
+    "waited, longest", [(0, 15), (30, 15), (60, 30), (300, 150), (3600, 1800), (7200, 1800), (28_800, 1800)]
 )
-def test_the_window_doubles_up_to_the_longest_delay(number: int, longest: float) -> None:
-    assert Backoff().window(number) == longest
-
-
-@given(backoffs, attempts)
-def test_a_window_lies_between_the_first_and_the_longest_delay(backoff: Backoff, number: int) -> None:
-    assert backoff.first_delay <= backoff.window(number) <= backoff.longest_delay
-
-
-@given(backoffs, attempts)
-def test_a_window_is_never_shorter_than_the_one_before(backoff: Backoff, number: int) -> None:
-    assert backoff.window(number) <= backoff.window(number + 1)
+def test_the_window_is_half_of_the_time_waited_between_its_bounds(waited: float, longest: float) -> None:
+    assert Backoff().window(waited) == longest
 
 
 @pytest.mark.parametrize("jitter, delay", [(0.0, 0.0), (0.5, 30.0), (1.0, 60.0)])
 def test_a_delay_is_a_part_of_the_window(jitter: float, delay: float) -> None:
-    assert Backoff().delay(3, None, jitter) == delay
+    assert Backoff().delay(120.0, None, jitter) == delay
 
 
 def test_retry_after_comes_before_the_jitter() -> None:
-    assert Backoff().delay(3, 100.0, 0.5) == 130.0
+    assert Backoff().delay(120.0, 100.0, 0.5) == 130.0
 
 
 def test_retry_after_never_puts_a_message_off_for_longer_than_it_is_tried_for() -> None:
-    assert Backoff(give_up_after=600.0).delay(1, 1e9, 0.0) == 600.0
+    assert Backoff(give_up_after=600.0).delay(0.0, 1e9, 0.0) == 600.0
 
 
-@given(backoffs, attempts, jitters)
-def test_a_delay_without_retry_after_stays_within_the_window(backoff: Backoff, number: int, jitter: float) -> None:
-    assert 0 <= backoff.delay(number, None, jitter) <= backoff.window(number)
-
-
-@given(backoffs, attempts, st.floats(0, 1e9), jitters)
-def test_a_delay_is_at_least_retry_after_and_at_most_the_window_longer(
-    backoff: Backoff, number: int, retry_after: float, jitter: float
+@given(backoffs, waits, st.none() | st.floats(0, 1e9), jitters)
+def test_a_delay_is_at_least_retry_after_and_at_most_the_longest_delay_longer(
+    backoff: Backoff, waited: float, retry_after: float | None, jitter: float
 ) -> None:
-    asked = min(retry_after, backoff.give_up_after)
-    assert asked <= backoff.delay(number, retry_after, jitter) <= asked + backoff.window(number)
+    asked = min(retry_after or 0.0, backoff.give_up_after)
+    assert asked <= backoff.delay(waited, retry_after, jitter) <= asked + backoff.longest_delay
+
+
+def test_a_message_is_tried_often_enough_in_eight_hours_and_not_without_end() -> None:
+    waited, attempts = 0.0, 1
+    while waited < Backoff().give_up_after:
+        waited += Backoff().delay(waited, None, jitter=0.5)
+        attempts += 1
+    assert 30 < attempts < 60
+
+
+@pytest.mark.parametrize("delivery_count, seconds", [(0, 15), (1, 15), (2, 30), (5, 240), (8, 1800), (1_000_000, 1800)])
+def test_what_cannot_be_postponed_is_kept_for_longer_at_each_delivery(delivery_count: int, seconds: float) -> None:
+    assert Backoff().hold(delivery_count) == seconds
 
 
 # What a message remembers

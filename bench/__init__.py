@@ -1,0 +1,1 @@
+"""Side-by-side measurements; development only, never deployed."""
