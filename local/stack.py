@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from local.job_router import JobRouter
 from local.service_bus import Broker, QueueOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
 APP = Path(__file__).resolve().parent.parent
 
@@ -56,10 +56,24 @@ class Stack:
             opening.enter_context(self.broker)
             opening.enter_context(self.job_router)
             if self._consume:
-                os.environ.update(self.settings)  # where the function reads its settings, as on the platform
+                opening.enter_context(_environment(self.settings))  # where the function reads them, as on the platform
                 opening.enter_context(FunctionsHost(APP, self.settings, on_result=self._on_result))
             self._open = opening.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
