@@ -104,7 +104,10 @@ class FunctionsHost:
         self._stopping.set()
         self._thread.join(timeout_seconds + 5)
         self._invokers.shutdown(wait=False)
-        self._worker.close()
+        # The runtime library waits for its threads, however long they take; the platform does not wait for it.
+        closing = threading.Thread(target=self._worker.close, name="closing-worker", daemon=True)
+        closing.start()
+        closing.join(max(1.0, self._deadline - time.monotonic()))
 
     def _run(self) -> None:
         while not self._done():
