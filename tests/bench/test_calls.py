@@ -8,20 +8,21 @@ import pytest
 
 from bench import calls, clients
 from bench.fast_server import fast_server
+from bench.rows import Measured
 
 
 @pytest.fixture(scope="module")
-def measured() -> calls.Measured:
+def measured() -> Measured:
     return calls.measure(1, calls.Counts(warm_up=1, turns=2, cancels=2, threads=4, tls_cancels=20))
 
 
-def test_every_peer_stands_beside_ours(measured: calls.Measured) -> None:
+def test_every_peer_stands_beside_ours(measured: Measured) -> None:
     over_http = [row for row in measured.rows if row.what == "CPU per cancel_job (HMAC)"]
     assert [row.peer_name for row in over_http] == [name for name in clients.ALL if name != clients.OURS]
     assert len({row.ours for row in over_http}) == 1
 
 
-def test_the_goals_are_those_of_the_sdk_of_http_client_and_of_the_handshakes(measured: calls.Measured) -> None:
+def test_the_goals_are_those_of_the_sdk_of_http_client_and_of_the_handshakes(measured: Measured) -> None:
     assert [(row.peer_name, row.limit) for row in measured.rows if row.limit is not None] == [
         (clients.SDK, 0.33),
         (clients.RAW, 2.5),
@@ -29,7 +30,7 @@ def test_the_goals_are_those_of_the_sdk_of_http_client_and_of_the_handshakes(mea
     ]
 
 
-def test_all_figures_are_positive(measured: calls.Measured) -> None:
+def test_all_figures_are_positive(measured: Measured) -> None:
     assert len(measured.rows) == 8
     for row in measured.rows:
         assert row.ours.low > 0

@@ -9,23 +9,25 @@ import pytest
 from bench import clients, invocation
 from bench.fast_server import fast_server
 from bench.invocation_side import side
+from bench.rows import Measured
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def measured() -> invocation.Measured:
+def measured() -> Measured:
     return invocation.measure(1, invocation.Counts(warm_up=2, turns=2, invocations=2))
 
 
-def test_the_whole_and_what_is_above_the_call_stand_beside_the_plain_functions(measured: invocation.Measured) -> None:
+def test_the_whole_and_what_is_above_the_call_stand_beside_the_plain_functions(measured: Measured) -> None:
     assert [(row.what, row.peer_name) for row in measured.rows] == [
         ("CPU per whole invocation", "plain function"),
-        ("CPU per invocation above the bare call", "plain function"),
+        ("CPU per invocation above a bare http.client call", "plain function"),
+        ("CPU per invocation above its own client's call", "plain function"),
     ]
 
 
-def test_an_invocation_costs_something(measured: invocation.Measured) -> None:
+def test_an_invocation_costs_something(measured: Measured) -> None:
     whole = measured.rows[0]
     assert whole.peer is not None
     assert min(whole.ours.low, whole.peer.low) > 0

@@ -154,6 +154,13 @@ def test_one_connection_serves_many_calls(router: JobRouter, client: JobRouterCl
     assert router.connections_accepted == 1
 
 
+def test_a_closed_client_opens_a_connection_anew(router: JobRouter, client: JobRouterClient) -> None:
+    client.get_job_status("job-1")
+    client.close()
+    assert client.get_job_status("job-1") == "queued"
+    assert router.connections_accepted == 2
+
+
 def test_sixteen_threads_share_one_client(router: JobRouter, client: JobRouterClient) -> None:
     ids = [f"job-{number}" for number in range(160)]
     for job_id in ids:
