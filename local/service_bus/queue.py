@@ -7,6 +7,7 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -85,6 +86,7 @@ class Queue:
     now: Callable[[], datetime]
     is_dead_letter: bool = False
     entries: dict[int, Entry] = field(default_factory=dict)
+    _states: Counter[str] = field(default_factory=Counter)  # how many of `entries` are in each
     _ready: list[int] = field(default_factory=list)
     _locks: dict[str, Entry] = field(default_factory=dict)
     _timers: list[tuple[datetime, int, str]] = field(default_factory=list)
@@ -121,7 +123,8 @@ class Queue:
         return None
 
     def lock(self, entry: Entry) -> Entry:
-        entry.state, entry.tag = "locked", secrets.token_hex(8)
+        self._move(entry, "locked")
+        entry.tag = secrets.token_hex(8)
         entry.locked_until = self.now() + timedelta(seconds=self.options.lock_duration_seconds)
         self._locks[entry.tag] = entry
         heapq.heappush(self._timers, (entry.locked_until, entry.sequence_number, entry.tag))
@@ -137,16 +140,14 @@ class Queue:
         self._remove(self._release(tag))
 
     def abandon(self, tag: str) -> None:
-        entry = self._release(tag)
-        entry.delivery_count += 1
-        self._return(entry)
+        self._return_counted(self._release(tag))
 
     def give_back(self, tag: str) -> None:
         """As if it had never been delivered."""
         self._return(self._release(tag))
 
     def defer(self, tag: str) -> None:
-        self._release(tag).state = "deferred"
+        self._move(self._release(tag), "deferred")
 
     def dead_letter(self, tag: str, reason: str | None, description: str | None) -> None:
         self._bury(self._release(tag), reason, description)
@@ -159,25 +160,19 @@ class Queue:
         return True
 
     def peek(self, start: int, count: int) -> Iterator[Entry]:
-        """Messages in any state from a sequence number on; insertion order is their order."""
+        """Messages in any state from a sequence number on."""
         self.tick()
-        found = 0
-        for number in range(start, self._next) if start > 1 else list(self.entries):
-            if found == count:
-                return
-            if number in self.entries:
-                found += 1
-                yield self.entries[number]
-
-    def has_ready(self) -> bool:
-        self.tick()
-        return any(self.entries[n].state == "active" for n in self._ready[:1] if n in self.entries) or bool(self._ready)
+        first = next(iter(self.entries), self._next)  # what came before it is gone, and may be a lot
+        known = (number for number in range(max(start, first), self._next) if number in self.entries)
+        for number in islice(known, count):
+            yield self.entries[number]
 
     def expire_locks(self, sequence_number: int | None = None) -> None:
         """Every lock, or that of one message, is lost now."""
-        for tag, entry in list(self._locks.items()):
+        self.tick()
+        for entry in list(self._locks.values()):
             if sequence_number in (None, entry.sequence_number):
-                self.abandon(tag)
+                self._return_counted(self._unlock(entry))
 
     def tick(self) -> None:
         """Do what the time has come for: expired locks, scheduled messages, times to live."""
@@ -188,17 +183,16 @@ class Queue:
             if entry is None:
                 continue
             if kind == "scheduled" and entry.state == "scheduled":
-                entry.state = "active"
+                self._move(entry, "active")
                 heapq.heappush(self._ready, number)
             elif kind == "expires" and entry.state in ("active", "deferred"):
                 self._expire(entry)
             elif kind == entry.tag and entry.state == "locked" and entry.locked_until and entry.locked_until <= now:
-                self.abandon(kind)
+                self._return_counted(self._unlock(entry))  # not `abandon`, which would tick: a level deeper for each
 
     def counts(self) -> QueueCounts:
         self.tick()
-        states = Counter(entry.state for entry in self.entries.values())
-        active, locked, deferred, scheduled = (states[s] for s in ("active", "locked", "deferred", "scheduled"))
+        active, locked, deferred, scheduled = (self._states[s] for s in ("active", "locked", "deferred", "scheduled"))
         return QueueCounts(active, locked, deferred, scheduled, len(self.dead_letters.entries))
 
     def _is_duplicate(self, message: Message, now: datetime) -> bool:
@@ -213,13 +207,18 @@ class Queue:
 
     def _insert(self, entry: Entry, *, scheduled: bool = False) -> None:
         self.entries[entry.sequence_number] = entry
+        self._states[entry.state] += 1
         if scheduled and entry.visible_from:
-            entry.state = "scheduled"
+            self._move(entry, "scheduled")
             heapq.heappush(self._timers, (entry.visible_from, entry.sequence_number, "scheduled"))
         else:
             heapq.heappush(self._ready, entry.sequence_number)
         if entry.expires and not self.is_dead_letter:
             heapq.heappush(self._timers, (entry.expires, entry.sequence_number, "expires"))
+
+    def _return_counted(self, entry: Entry) -> None:
+        entry.delivery_count += 1
+        self._return(entry)
 
     def _return(self, entry: Entry) -> None:
         if entry.delivery_count >= self.options.max_delivery_count and not self.is_dead_letter:
@@ -228,7 +227,7 @@ class Queue:
         elif entry.expires and entry.expires <= self.now() and not self.is_dead_letter:
             self._expire(entry)  # its time ended under the lock, which kept it until now
         else:
-            entry.state = "active"
+            self._move(entry, "active")
             heapq.heappush(self._ready, entry.sequence_number)
 
     def _expire(self, entry: Entry) -> None:
@@ -255,12 +254,20 @@ class Queue:
             raise LockLostError(tag) from None
 
     def _release(self, tag: str) -> Entry:
-        entry = self._held(tag)
-        del self._locks[tag]
+        return self._unlock(self._held(tag))
+
+    def _unlock(self, entry: Entry) -> Entry:
+        del self._locks[entry.tag]
         entry.locked_until = None
         return entry
 
+    def _move(self, entry: Entry, state: str) -> None:
+        self._states[entry.state] -= 1
+        self._states[state] += 1
+        entry.state = state
+
     def _remove(self, entry: Entry) -> None:
+        self._states[entry.state] -= 1
         del self.entries[entry.sequence_number]
 
 

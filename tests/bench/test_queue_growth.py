@@ -13,7 +13,7 @@ def test_the_cost_per_message_is_measured_at_each_size() -> None:
     found = queue_growth.measure(1, sizes=(10, 600), handled=20)
     (row,) = found.rows
     assert row.peer
-    assert (row.what, row.peer_name) == ("CPU of a worker per message, 600 waiting", "itself, 10 waiting")
+    assert (row.what, row.peer_name) == ("CPU per message, 600 waiting", "itself, 10 waiting")
     assert row.limit == pytest.approx(1.2)
     assert row.ours.median > 0
     (curve,) = found.curves

@@ -73,12 +73,23 @@ def test_a_name_cannot_break_the_table() -> None:
 
 def test_notes_stand_beneath_their_block_and_only_once() -> None:
     twice = Row("CPU per read", "µs", spread(1), note=MET.note)
-    assert table({"calls": Measured([MET, twice, MISSED])}).count("signing included") == 1
-    assert table(PARTS).split("### Memory")[1].split("###")[0].strip().endswith("- memory that stays: " + ALONE.note)
+    assert table({"calls": Measured([MET, twice])}).endswith("|\n\n- signing included")
+    lines = table({"calls": Measured([MET, twice, ALONE, MISSED])}).splitlines()
+    assert lines[-2:] == ["- [1] signing included", f"- [2] {ALONE.note}"]
+    assert [line.split(" | ")[0] for line in lines[4:8]] == [
+        f"| {MET.what} [1]",
+        f"| {twice.what} [1]",
+        f"| {ALONE.what} [2]",
+        f"| {MISSED.what}",
+    ]
 
 
 def test_the_verdict_counts_the_goals_and_names_the_missed() -> None:
-    assert verdict(PARTS).splitlines() == ["3 of 4 goals are met.", "Not met:", "- CPU per <call>: 3.00, goal ≤ 2.5"]
+    assert verdict(PARTS).splitlines() == [
+        "3 of 4 goals are met.",
+        "Not met:",
+        "- CPU per <call>: 3.00 of raw | http.client, goal ≤ 2.5",
+    ]
     assert verdict({"calls": Measured([MET])}) == "1 of 1 goals are met."
 
 
@@ -145,7 +156,9 @@ def test_the_command_writes_what_is_asked_for_and_exits_0_with_a_goal_missed(
     assert command.main(["--parts", "throughput,calls", "--quick", *files]) == 0
     assert asked == [("calls", 1), ("throughput", 1)]
     out = capsys.readouterr()
-    assert out.out.endswith("2 of 3 goals are met.\nNot met:\n- CPU per <call>: 3.00, goal ≤ 2.5\n")
+    assert out.out.endswith(
+        "2 of 3 goals are met.\nNot met:\n- CPU per <call>: 3.00 of raw | http.client, goal ≤ 2.5\n"
+    )
     assert "calls (1 of 2)" in out.err
     assert json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))["rounds"] == 1
     ElementTree.parse(tmp_path / "b.svg")  # noqa: S314

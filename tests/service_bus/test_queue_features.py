@@ -11,6 +11,7 @@ import pytest
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient as AsyncServiceBusClient
 from azure.servicebus.exceptions import MessageNotFoundError
+from proton import Message
 
 from tests.service_bus.conftest import DISCARDING, EXPIRING, QUEUE, UNIQUE, receive, receive_one
 
@@ -235,3 +236,28 @@ def test_async_client_schedules_and_peeks(broker: Broker) -> None:
 
     assert asyncio.run(round_trip()) == ["later"]
     assert broker.counts(QUEUE).scheduled == 1
+
+
+def test_thousands_of_locks_may_end_at_once(broker: Broker) -> None:
+    queue = broker.queue(QUEUE)
+    with broker.lock:
+        for number in range(5_000):
+            queue.send(Message(id=str(number)))
+        while queue.take():
+            pass
+    broker.clock.advance(61)
+
+    assert broker.counts(QUEUE).active == 5_000
+
+
+def test_a_renewed_lock_ends_once(broker: Broker) -> None:
+    queue = broker.queue(QUEUE)
+    with broker.lock:
+        queue.send(Message())
+        entry = queue.take()
+        assert entry is not None
+        broker.clock.advance(1)
+        queue.renew(entry.tag)
+    broker.clock.advance(99)
+
+    assert (broker.counts(QUEUE).active, broker.messages(QUEUE)[0].delivery_count) == (1, 1)
