@@ -35,6 +35,7 @@ def broker_process(queues: Sequence[str]) -> Iterator[Running]:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, tuple(queues)), daemon=True)
     process.start()
+    theirs.close()  # so that a child that dies is an EOFError here, and not a wait without end
     try:
         yield Running(ours.recv(), ours)
     finally:

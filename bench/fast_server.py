@@ -49,6 +49,7 @@ def fast_server(service_time_seconds: float = 0.0, certificate: tuple[Path, Path
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, service_time_seconds, certificate), daemon=True)
     process.start()
+    theirs.close()  # so that a child that dies is an EOFError here, and not a wait without end
     try:
         port: int = ours.recv()
         yield Running(f"{'https' if certificate else 'http'}://127.0.0.1:{port}", ours)

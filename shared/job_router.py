@@ -16,7 +16,6 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from shared.job_router_auth import AccessKeyAuth, EntraIdAuth, JobRouterAuth
@@ -28,11 +27,10 @@ from shared.job_router_error import (
     JobRouterError,
     error_from_response,
 )
+from shared.one_host_adapter import OneHostAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from urllib3.response import BaseHTTPResponse
 
     from shared.cancellation import CancellationRequest
 
@@ -69,7 +67,7 @@ class JobRouterClient:
         self._query = f"?api-version={quote(api_version, safe='')}"
         self._timeout = (connect_timeout, read_timeout)
         # The adapter alone: a Session adds redirects, cookies, hooks and .netrc, none of which may happen here.
-        self._adapter = _OneHostAdapter(pool_connections=1, pool_maxsize=pool_size)
+        self._adapter = OneHostAdapter(pool_connections=1, pool_maxsize=pool_size)
         # Proxies and the CA bundle from the environment, read once instead of at each call.
         with requests.Session() as session:
             self._environment: Any = session.merge_environment_settings(self._endpoint, {}, True, None, None)
@@ -151,33 +149,6 @@ class JobRouterClient:
                 response.close()
         except (OSError, HTTPError) as error:  # requests' errors are OSErrors; reading the body raises urllib3's
             raise _network_error(error, request.headers["x-ms-client-request-id"]) from error
-
-
-class _OneHostAdapter(HTTPAdapter):
-    """Works out once what requests works out at each call: one host, one environment, and nobody asks for cookies.
-
-    Overrides only what requests exposes for use when subclassing. What each brings: docs/performance.md.
-    """
-
-    _pool: Any = None
-
-    def get_connection_with_tls_context(self, *request: Any, **environment: Any) -> Any:
-        if self._pool is None:
-            self._pool = super().get_connection_with_tls_context(*request, **environment)
-        return self._pool
-
-    def request_url(self, request: requests.PreparedRequest, proxies: Mapping[str, str] | None) -> str:
-        return super().request_url(request, proxies) if proxies else request.path_url
-
-    def build_response(self, req: requests.PreparedRequest, resp: BaseHTTPResponse) -> requests.Response:  # noqa: ARG002
-        response = requests.Response()
-        response.status_code, response.raw = resp.status, resp
-        response.headers = resp.headers  # type: ignore[assignment]  # blind to case as well
-        return response
-
-    def close(self) -> None:
-        super().close()
-        self._pool = None
 
 
 def parse_connection_string(connection_string: str) -> tuple[str, str]:

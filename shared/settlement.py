@@ -7,6 +7,7 @@ This module and scheduled_copy.py are the only ones that know azure-servicebus.
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -122,10 +123,13 @@ class ServiceBusSettler:
             raise SendRightMissingError from error
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
+        """Close the connections that are not in use, all at the same time."""
+        closing = []
         with suppress(Empty):
             while True:
-                _discard(self._idle.get_nowait())
+                closing.append(_discard(self._idle.get_nowait()))
+        for thread in closing:
+            thread.join()
 
     def _use(self, action: Callable[[_Connection], None]) -> None:
         """Act on a connection of the pool, and once more on a new one where the first turns out to be broken."""
@@ -199,7 +203,14 @@ def _credential(client_id: str | None) -> TokenCredential:
     return ManagedIdentityCredential(client_id=client_id) if client_id else DefaultAzureCredential()
 
 
-def _discard(connection: _Connection) -> None:
+def _discard(connection: _Connection) -> threading.Thread:
+    """Close it in the background: the SDK takes up to a second for each, and a message must not wait for that."""
+    thread = threading.Thread(target=_close, args=(connection,), name="closing", daemon=True)
+    thread.start()
+    return thread
+
+
+def _close(connection: _Connection) -> None:
     # A connection on its way out: that its end is not clean says nothing that anybody could act on.
     with suppress(Exception):
         connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -113,6 +114,27 @@ def test_a_connection_that_rested_too_long_is_not_trusted(
 
     assert opened.call_count == 2
     assert len(dead(broker)) == 2
+
+
+def test_a_message_does_not_wait_for_the_end_of_connections_that_rested_too_long(
+    broker: Broker, settler: ServiceBusSettler, mocker: MockerFixture
+) -> None:
+    settled, closed = threading.Event(), threading.Event()
+
+    close = settlement._Connection.close
+
+    def slow_close(connection: settlement._Connection) -> None:
+        if settled.wait(10):
+            closed.set()
+        close(connection)
+
+    mocker.patch.object(settlement._Connection, "close", slow_close)
+    with Locked(broker, 2) as (first, second):
+        settler.dead_letter(first, "R", "D")
+        mocker.patch.object(settlement, "_IDLE_LIMIT", 0.0)
+        settler.dead_letter(second, "R", "D")
+        settled.set()
+        assert closed.wait(10)
 
 
 def test_a_lost_lock_is_raised_and_the_connection_kept(broker: Broker, settler: ServiceBusSettler) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,6 @@ from shared.job_router_error import CONNECTION_FAILED, TLS_VERIFICATION_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -97,17 +97,18 @@ def test_a_ca_bundle_that_is_not_there_is_named_as_the_trouble(
 class Proxy:
     """Takes one connection, notes the first line of the request and refuses it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.first_line = b""
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(10)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
         connection, _ = self._listener.accept()
-        with connection:
+        with self._tls.wrap_socket(connection, server_side=True) if self._tls else connection as connection:
             connection.settimeout(10)
             received = b""
             while b"\r\n\r\n" not in received:
@@ -141,6 +142,32 @@ def test_the_https_proxy_of_the_environment_is_asked_for_a_tunnel(
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     assert failure("https://contoso.communication.azure.com").code == CONNECTION_FAILED
     assert proxy.first_line.startswith(b"CONNECT contoso.communication.azure.com:443 HTTP/1.")
+
+
+def test_a_proxy_that_speaks_tls_is_trusted_by_the_same_ca_bundle(
+    authority: trustme.CA, ca_bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    proxy = Proxy(context)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_bundle)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    assert failure("https://contoso.communication.azure.com").code == CONNECTION_FAILED
+    proxy.close()
+    assert proxy.first_line.startswith(b"CONNECT contoso.communication.azure.com:443 HTTP/1.")
+
+
+def test_all_connections_share_what_was_read_of_the_ca_bundle(
+    secure: JobRouter, ca_bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_bundle)
+    client = JobRouterClient(secure.endpoint, AccessKeyAuth(DEVELOPMENT_ACCESS_KEY))
+    assert client.get_job_status("job-1") == "queued"
+    Path(ca_bundle).unlink()
+    secure.stop()
+    secure.start()
+    assert client.get_job_status("job-1") == "queued"
+    client.close()
 
 
 def test_no_proxy_is_honoured(router: JobRouter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""The plain function with Microsoft Entra ID instead of an access key."""
