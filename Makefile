@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The tests mostly wait for sockets, so four processes pay even on two cores; `make test PARALLEL=` runs them in one.
 PARALLEL ?= --numprocesses 4 --dist loadfile
 
-.PHONY: demo local outage bench soak test lint clean
+.PHONY: demo local outage bench soak package test lint clean
 
 $(VENV)/ready: requirements.txt requirements-dev.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,9 @@ bench: $(VENV)/ready ## every measurement, ours and the peers in turn; ARGS="--q
 
 soak: $(VENV)/ready ## thousands of messages, faults of every kind, killed workers; ARGS="--messages 1000 --seed 7"
 	@$(BIN)/python -m local.soak $(ARGS)
+
+package: $(VENV)/ready ## package.zip, what func would publish: its files and its size
+	@$(BIN)/python -m tools.package $(ARGS)
 
 test: $(VENV)/ready ## every test, with coverage of what is deployed
 	$(BIN)/python -m pytest --cov --cov-report=term $(PARALLEL)

@@ -14,10 +14,11 @@ from local.stack import Stack
 _HELP = """\
 The embedded stack is up; Ctrl-C or SIGTERM stops it.
 
-  Service Bus   {service_bus}
-  Job Router    {job_router}
-  queue         {queue}, its dead letters in {queue}/$DeadLetterQueue
-  jobs          demo-1 to demo-{jobs}, all queued
+  Service Bus     {service_bus}
+  administration  http://localhost:{administration}, the queue's properties and counts
+  Job Router      {job_router}
+  queue           {queue}, its dead letters in {queue}/$DeadLetterQueue
+  jobs            demo-1 to demo-{jobs}, all queued
 
 Put the connection strings where a second terminal finds them:
 
@@ -31,6 +32,14 @@ Send a cancellation:
 Read the dead-letter queue (nothing is taken out of it):
 
   {python} -m local.dead_letters
+
+Operate it, as the function's settings would (then: {python} -m ops --help):
+
+  export ServiceBusConnection='{service_bus}'
+  export CANCELLATION_QUEUE_NAME={queue}
+  export SERVICE_BUS_MANAGEMENT_PORT={administration}
+  export JOB_ROUTER_CONNECTION_STRING='{job_router}'
+  export PYTHON_THREADPOOL_THREAD_COUNT=16
 """
 
 
@@ -39,6 +48,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     parser.add_argument("--service-bus-port", type=int, default=0, help="AMQP port; a free one when not given")
     parser.add_argument("--job-router-port", type=int, default=0, help="HTTP port; a free one when not given")
+    parser.add_argument("--administration-port", type=int, default=0, help="HTTP port for queue properties and counts")
     parser.add_argument("--queue", default="job-cancellations", help="queue name (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=10, help="jobs to create, demo-1 onwards (default: %(default)s)")
     parser.add_argument("--no-function", action="store_true", help="broker and Job Router only; nothing consumes")
@@ -52,6 +62,7 @@ def main() -> int:
         queue=QueueOptions(options.queue),
         service_bus_port=options.service_bus_port,
         job_router_port=options.job_router_port,
+        administration_port=options.administration_port,
         consume=not options.no_function,
     )
     try:
@@ -62,6 +73,7 @@ def main() -> int:
                 _HELP.format(
                     service_bus=stack.broker.connection_string,
                     job_router=stack.job_router.connection_string,
+                    administration=stack.broker.administration.port if stack.broker.administration else "",
                     queue=options.queue,
                     jobs=options.jobs,
                     python=".venv/bin/python",

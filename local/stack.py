@@ -27,11 +27,12 @@ class Stack:
         queue: QueueOptions | None = None,
         service_bus_port: int = 0,
         job_router_port: int = 0,
+        administration_port: int = 0,
         consume: bool = True,
         on_result: Callable[[InvocationResult], None] | None = None,
     ) -> None:
         self.queue = queue or QueueOptions("job-cancellations")
-        self.broker = Broker([self.queue], port=service_bus_port)
+        self.broker = Broker([self.queue], port=service_bus_port, administration_port=administration_port)
         self.job_router = JobRouter(port=job_router_port)
         self._consume = consume
         self._on_result = on_result

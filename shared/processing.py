@@ -94,12 +94,16 @@ class _Record:
     request_id: str | None = None
     delay_seconds: float | None = None
     not_postponed: str | None = None
+    age_seconds: float | None = None  # since the sender's message was enqueued: on arrival, in the line at the end
     started: float = field(default_factory=time.monotonic)
 
     def write(self, level: int) -> None:
         if logger.isEnabledFor(level):
             fields = {name: value for name, value in vars(self).items() if value is not None and name != "started"}
-            fields["duration_ms"] = round((time.monotonic() - self.started) * 1000, 1)
+            duration = time.monotonic() - self.started
+            fields["duration_ms"] = round(duration * 1000, 1)
+            if self.age_seconds is not None:
+                fields["age_seconds"] = round(self.age_seconds + duration, 1)
             logger.log(level, "%s", msgspec.json.encode(fields).decode())
 
 
@@ -118,7 +122,7 @@ def process(
         SettlementError: dead-lettering failed; the message is to be delivered again.
     """
     attempt = Attempt.of(message, queue.now())
-    record = _Record(attempt.message_id, attempt.number, message.delivery_count, invocation_id)
+    record = _record_of(attempt, message, invocation_id, queue)
     is_last = attempt.is_last(queue.backoff, queue.now())
     calls = _Calls(job_router, guard, trace_parent, may_shed=not is_last)
     outcome = _decide(message, attempt, calls, record)
@@ -134,7 +138,7 @@ def postpone(message: func.ServiceBusMessage, invocation_id: str, error: Excepti
         RedeliveryError, SettlementError: as for process.
     """
     attempt = Attempt.of(message, queue.now())
-    record = _Record(attempt.message_id, attempt.number, message.delivery_count, invocation_id)
+    record = _record_of(attempt, message, invocation_id, queue)
     outcome = Redeliver("InvalidSettings", str(error), environment_fault=True)
     is_last = attempt.is_last(queue.backoff, queue.now())
     _carry_out(outcome_when_used_up(outcome, attempt) if is_last else outcome, message, attempt, queue, record)
@@ -153,6 +157,12 @@ def hold(
     record.write(logging.ERROR)
     wait(HOLD_SECONDS)
     raise RedeliveryError(f"InvalidSettings: {error}")
+
+
+def _record_of(attempt: Attempt, message: func.ServiceBusMessage, invocation_id: str, queue: Queue) -> _Record:
+    record = _Record(attempt.message_id, attempt.number, message.delivery_count, invocation_id)
+    record.age_seconds = attempt.age(queue.now())
+    return record
 
 
 @dataclass(frozen=True)

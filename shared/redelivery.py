@@ -73,6 +73,10 @@ class Attempt:
         """Seconds since the first attempt."""
         return (now - self.since).total_seconds()
 
+    def age(self, now: datetime) -> float | None:
+        """Seconds since the sender's message was enqueued; 0 where the broker's clock is ahead of ours."""
+        return max(0.0, (now - self.first_enqueued).total_seconds()) if self.first_enqueued else None
+
     def is_last(self, backoff: Backoff, now: datetime) -> bool:
         """Whether nothing comes after this one."""
         return self.waited(now) >= backoff.give_up_after

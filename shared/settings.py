@@ -53,6 +53,7 @@ class Settings:
     read_timeout: float
     backoff: Backoff
     threads: int
+    opentelemetry: bool = False
 
     def __repr__(self) -> str:
         return f"Settings(endpoint={self.endpoint!r})"
@@ -76,6 +77,8 @@ class Settings:
             read_timeout=_seconds(environ, "JOB_ROUTER_READ_TIMEOUT_SECONDS", 15.0, 60, problems),
             backoff=_backoff(environ, problems),
             threads=_threads(environ, problems),
+            # Not a problem when it is neither: no message may wait for telemetry.
+            opentelemetry=environ.get("CANCEL_JOB_OPENTELEMETRY", "").strip().lower() in ("true", "1"),
         )
         if problems:
             raise SettingsError("The function's settings have to be mended: " + " ".join(problems), usable)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from proton.reactor import ApplicationEvent, Container, EventInjector
 
+from local.service_bus.administration import Administration
 from local.service_bus.claims import ROOT_KEY, ROOT_KEY_NAME, SharedKey
 from local.service_bus.clock import Clock
 from local.service_bus.queue import Queue, QueueCounts, QueueOptions, StoredMessage
@@ -22,6 +23,7 @@ class Broker:
     """A Service Bus namespace on a loopback port. Thread-safe; a context manager.
 
     port: 0 picks a free one, known after `start`. verify_jwt: says whether an Entra ID token is good.
+    administration_port: of the HTTP interface for properties and counts, 0 for a free one; None leaves it out.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Broker:
         clock: Clock | None = None,
         keys: Sequence[SharedKey] = (ROOT_KEY,),
         verify_jwt: Callable[[str], bool] | None = None,
+        administration_port: int | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.port = port
@@ -43,6 +46,7 @@ class Broker:
         self._queues = {options.name.lower(): Queue(options, self.clock.now) for options in queues}
         self._change = threading.Condition(self.lock)
         self._ready = threading.Event()
+        self.administration = None if administration_port is None else Administration(self, administration_port)
 
     def __enter__(self) -> Broker:
         self.start()
@@ -55,6 +59,8 @@ class Broker:
         """Listen on 127.0.0.1; returns once clients can connect."""
         if self.running:
             return
+        if self.administration:
+            self.administration.start()  # first, because a port that is taken shows here before anything runs
         self.running = True
         self._ready.clear()
         self._server = Server(self)
@@ -64,6 +70,8 @@ class Broker:
         self._thread = threading.Thread(target=self._container.run, name="embedded-broker", daemon=True)
         self._thread.start()
         if not self._ready.wait(10):
+            if self.administration:
+                self.administration.stop()
             raise RuntimeError("The embedded broker did not start to listen within 10 seconds.")
 
     def stop(self) -> None:
@@ -71,6 +79,8 @@ class Broker:
         if not self.running:
             return
         self.running = False
+        if self.administration:
+            self.administration.stop()
         self._on_loop(self._shut)
         self._thread.join(10)
 
@@ -90,6 +100,10 @@ class Broker:
             f"Endpoint=sb://localhost:{self.port};SharedAccessKeyName={key.name};SharedAccessKey={key.key};"
             "UseDevelopmentEmulator=true;"
         )
+
+    @property
+    def queue_names(self) -> list[str]:
+        return [queue.options.name for queue in self._queues.values()]
 
     def find(self, address: str) -> Queue | None:
         """The queue or dead-letter queue at an address, None when there is none. Names ignore case, as in Azure."""

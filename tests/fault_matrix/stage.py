@@ -25,7 +25,7 @@ from local.service_bus import Broker, QueueOptions, SharedKey
 from local.stack import APP
 from shared.call_guard import CallGuard
 from shared.job_router import AccessKeyAuth, EntraIdAuth, JobRouterClient
-from shared.processing import Queue
+from shared.processing import Queue, process
 from shared.redelivery import Backoff
 from shared.settings import ServiceBusSettings
 from shared.settlement import ServiceBusSettler
@@ -85,7 +85,7 @@ def play(settling: Settling) -> Played:
         opened.callback(settler.close)
         # No waits between attempts, and no shedding: a row must not depend on the rows beside it.
         queue = Queue(_Settler(settler, faults), Backoff(0.05, 0.2, 8 * 3600.0), wait=lambda _: None)
-        application = (_Clients(router, cases, opened), _Guard(), queue)
+        application = (_Clients(router, cases, opened), _Guard(), queue, process)
         for name in ("cancel_job_function", "__app__.cancel_job_function"):
             if name in sys.modules:
                 patch.setattr(sys.modules[name], "_application", application)

@@ -302,6 +302,7 @@ def test_the_line_of_a_message_postponed_for_bad_settings_names_the_problem(edge
     postpone(message(properties={ATTEMPT: 3}), "inv-1", ValueError("no endpoint"), edges.queue)
     level, line = edges.line
     assert line.pop("duration_ms") >= 0
+    assert line.pop("age_seconds") >= 1.7
     assert (level, line) == (
         logging.ERROR,
         {

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from shared.processing import SettlementError
-from shared.redelivery import ATTEMPT, MESSAGE_ID
-from tests.unit.edges import BAD, Edges, error
+from shared.redelivery import ATTEMPT, FIRST_ENQUEUED_TIME, MESSAGE_ID
+from tests.unit.edges import BAD, NOW, Edges, error
 
 if TYPE_CHECKING:
-    pass
+    from pytest_mock import MockerFixture
 
 
 def test_a_cancelled_job_completes_the_message_with_one_line(edges: Edges) -> None:
     edges.process(delivery_count=2)
     level, line = edges.line
     assert line.pop("duration_ms") >= 0
+    assert line.pop("age_seconds") >= 1.7
     assert (level, line) == (
         logging.INFO,
         {
@@ -41,6 +44,17 @@ def test_a_cancelled_job_leaves_the_completing_to_the_host(edges: Edges) -> None
 def test_the_line_of_a_copy_names_the_first_message_and_the_attempt(edges: Edges) -> None:
     edges.process(properties={ATTEMPT: 4, MESSAGE_ID: "first-id"})
     assert (edges.line[1]["message_id"], edges.line[1]["attempt"]) == ("first-id", 4)
+
+
+def test_the_line_tells_the_age_since_the_sender_sent_not_since_the_copy(edges: Edges) -> None:
+    edges.process(properties={FIRST_ENQUEUED_TIME: (NOW - timedelta(hours=2)).isoformat()})
+    assert edges.line[1]["age_seconds"] == pytest.approx(7200, abs=1)
+
+
+def test_the_age_goes_on_until_the_line_is_written(edges: Edges, mocker: MockerFixture) -> None:
+    mocker.patch("shared.processing.time.monotonic", return_value=time.monotonic() + 5)
+    edges.process()
+    assert edges.line[1]["age_seconds"] == pytest.approx(6.75, abs=1)
 
 
 @pytest.mark.parametrize("trace_parent", ["trace", None])

@@ -239,3 +239,19 @@ def test_an_attempt_is_the_last_once_the_time_is_up(elapsed: float, last: bool) 
 def test_the_time_a_message_waited_on_the_queue_does_not_count() -> None:
     waited = attempt(enqueued=NOW - timedelta(days=30))
     assert not waited.is_last(Backoff(), NOW)
+
+
+# The age
+
+
+def test_the_age_counts_from_the_first_enqueueing() -> None:
+    assert attempt().age(NOW) == 1.75
+    assert attempt({FIRST_ENQUEUED_TIME: (NOW - timedelta(hours=1)).isoformat()}).age(NOW) == 3600
+
+
+def test_a_broker_whose_clock_is_ahead_makes_no_negative_age() -> None:
+    assert attempt(enqueued=NOW + timedelta(seconds=3)).age(NOW) == 0
+
+
+def test_a_message_without_an_enqueued_time_has_no_age() -> None:
+    assert attempt(enqueued=None).age(NOW) is None

@@ -1,0 +1,95 @@
+"""`dead-letters export` and `purge`: a file with everything, and then, only then, out of the queue."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.dead_letters.listing import summary
+from ops.dead_letters.reading import select
+from ops.dead_letters.walking import Wanted, walk
+from ops.errors import USAGE, OpsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from azure.servicebus import ServiceBusReceiver
+
+    from ops.dead_letters.letter import Letter
+    from ops.dead_letters.selection import Selection
+    from ops.dead_letters.walking import Taken
+    from ops.interrupt import Interrupt
+
+
+def to_line(letter: Letter) -> str:
+    """A letter as a line of JSON: what `list --json` says, its identity, and the message itself (record.py)."""
+    return json.dumps({**summary(letter), "identity": letter.identity, "message": letter.record}, ensure_ascii=False)
+
+
+def export(receiver: ServiceBusReceiver, selection: Selection, path: Path, read: Callable[[int], None]) -> int:
+    """Write the letters to a new file, which is there only once it is whole; returns how many.
+
+    Raises:
+        OpsError: the file exists.
+    """
+    if path.exists():
+        raise OpsError(f"{path} exists and may be all that is left of other letters. Name a new file.", USAGE)
+    count = 0
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            for letter in select(receiver, selection, read):
+                file.write(to_line(letter) + "\n")
+                count += 1
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def exported(path: Path) -> Wanted:
+    """The letters that a file holds.
+
+    Raises:
+        OpsError: a line is none of `export`; the sentence gives its number.
+    """
+    wanted = Wanted()
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                found: dict[str, Any] = json.loads(line)
+                wanted.letters[int(found["sequenceNumber"])] = str(found["identity"])
+                _ = found["message"]["body"]
+            except (ValueError, TypeError, KeyError):
+                text = f"Line {number} of {path} is not from `dead-letters export`. Nothing was removed."
+                raise OpsError(text, USAGE) from None
+    return wanted
+
+
+def purge(
+    receiver: ServiceBusReceiver, wanted: Wanted, wait: float, interrupt: Interrupt, tell: Callable[[int], None]
+) -> int:
+    """Remove the letters, and no other; returns how many. What stays in `wanted` could not be had."""
+    from azure.servicebus.exceptions import MessageLockLostError
+
+    removed = 0
+
+    def remove(taken: list[Taken]) -> set[int]:
+        nonlocal removed
+        gone = set()
+        for letter, message in taken:
+            try:
+                receiver.complete_message(message)
+            except MessageLockLostError:  # it comes again
+                continue
+            gone.add(letter.sequence_number)
+            tell(1)
+        removed += len(gone)
+        return gone
+
+    walk(receiver, wanted, remove, wait, interrupt)
+    return removed

@@ -1,0 +1,38 @@
+"""What `dead-letters purge` asks and says around the removing itself (exporting.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ops.console import confirm, progress, stderr
+from ops.dead_letters.exporting import exported, purge
+from ops.dead_letters.reading import dead_letter_receiver
+from ops.errors import INTERRUPTED, PROBLEMS_FOUND, OpsError
+from ops.interrupt import Interrupt
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ops.target import Target
+
+
+def purge_file(target: Target, file: Path, wait: float, *, yes: bool) -> None:
+    """Remove what the file holds, once the person agrees. wait: seconds.
+
+    Raises:
+        OpsError: the file is not from `export`, nobody agreed, or something is left; the sentence says how much.
+    """
+    wanted = exported(file)
+    total = len(wanted.letters)
+    question = f"Remove the {total:,} dead letters of {file} from queue '{target.queue}'?"
+    if not (yes or confirm(question)):
+        raise OpsError("Nothing was removed.", PROBLEMS_FOUND)
+    with dead_letter_receiver(target) as receiver, Interrupt() as interrupt, progress("removed:", total) as bar:
+        removed = purge(receiver, wanted, wait, interrupt, bar)
+    left, gone = len(wanted.letters), total - removed - len(wanted.letters)
+    text = f"{removed:,} removed" + (f", {gone:,} already gone" if gone else "") + "."
+    stderr().print(text, style="warn" if left else "good", markup=False)
+    if interrupt.requested:
+        raise OpsError(f"Interrupted, {left:,} left; the same command goes on.", INTERRUPTED)
+    if left:
+        raise OpsError(f"{left:,} are locked by somebody else. Try again when the locks have ended.", PROBLEMS_FOUND)

@@ -1,0 +1,140 @@
+"""What `dead-letters resubmit` shows and asks around the sending itself (resubmitting.py)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from ops.console import plain, progress, stderr, stdout, table
+from ops.dead_letters.journal import open_journal
+from ops.dead_letters.listing import rows
+from ops.dead_letters.mending import edited, with_body, with_job_id
+from ops.dead_letters.reading import dead_letter_receiver, open_dead_letters, select
+from ops.dead_letters.resubmitting import Plan, Resubmitter, make_plan
+from ops.dead_letters.showing import only_one, pretty
+from ops.errors import INTERRUPTED, PROBLEMS_FOUND, OpsError, explain
+from ops.interrupt import Interrupt
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ops.dead_letters.letter import Letter
+    from ops.dead_letters.resubmitting import Mend
+    from ops.dead_letters.selection import Selection
+    from ops.target import Target
+
+
+@dataclass(frozen=True)
+class How:
+    """The options of the command. wait: seconds."""
+
+    yes: bool
+    set_job_id: str | None
+    edit: bool
+    wait: float
+    journal: Path
+
+
+def resubmit(target: Target, selection: Selection, how: How) -> None:
+    """Say what would be sent again and, with `how.yes`, do it.
+
+    Raises:
+        OpsError: something is left in the queue, or the run was interrupted; the sentence says how much.
+    """
+    with dead_letter_receiver(target) as receiver:
+        mend = _mend(list(select(receiver, selection)), selection, how, target) if _mends(how) else _unchanged
+        with progress("dead letters read:") as bar:
+            plan = make_plan(receiver, selection, mend, bar)
+    _show(plan, target, how)
+    if how.yes and plan.count:
+        _send(target, plan, mend, how)
+    if plan.unfit_count:
+        raise OpsError(
+            f"{_letters(plan.unfit_count)} cannot be sent again: the body is no cancellation. Mend one at a time: "
+            f"python -m ops dead-letters resubmit {plan.unfit[0].sequence_number} --edit",
+            PROBLEMS_FOUND,
+        )
+
+
+def _send(target: Target, plan: Plan, mend: Mend, how: How) -> None:
+    wanted, total = plan.wanted, plan.count
+    failure: OpsError | None = None
+    with (
+        open_journal(how.journal) as journal,
+        target.client() as client,
+        open_dead_letters(client, target) as receiver,
+        Interrupt() as interrupt,
+    ):
+        run = Resubmitter(target, client, journal, mend)
+        with progress("sent again:", total) as bar:
+            try:
+                run.run(receiver, wanted, how.wait, interrupt, bar)
+            except Exception as error:  # noqa: BLE001  # what is done has to be told first
+                failure = explain(error, target, "Send")
+        done = run.done
+    text = f"{done.sent:,} sent again"
+    if done.sent_before:
+        text += f", {done.sent_before:,} had been sent by an earlier run"
+    gone = total - len(wanted.letters) - done.completed
+    text += f"; {_letters(done.completed)} taken out of the queue" + (f", {gone:,} already gone." if gone else ".")
+    stderr().print(text, style="warn" if failure or wanted.letters else "good", markup=False)
+    left = _letters(len(wanted.letters))
+    if failure:
+        raise OpsError(f"{failure.sentence} {left} left; the same command goes on.", failure.exit_code)
+    if interrupt.requested:
+        raise OpsError(f"Interrupted, {left} left; the same command goes on.", INTERRUPTED)
+    if wanted.letters:
+        raise OpsError(f"{left} locked by somebody else. Try again when the locks have ended.", PROBLEMS_FOUND)
+
+
+def _show(plan: Plan, target: Target, how: How) -> None:
+    out = stdout()
+    if not plan.count and not plan.unfit_count:
+        raise OpsError(
+            f"No dead letter that fits in queue '{target.queue}'. See: python -m ops dead-letters list", PROBLEMS_FOUND
+        )
+    if plan.unfit:
+        out.print("Not fit to be sent again:", style="warn")
+        out.print(rows(plan.unfit, out.width, with_reason=True))
+    if not plan.count or how.yes:
+        return
+    made = table("reason", "would be sent again", right=("would be sent again",))
+    for reason, count in sorted(plan.reasons.items(), key=lambda item: -item[1]):
+        made.add_row(Text(plain(reason), "reason"), f"{count:,}")
+    out.print(made)
+    out.print()
+    out.print(rows(plan.shown, out.width, with_reason=True), end="")
+    if plan.count > len(plan.shown):
+        out.print(f"          … and {plan.count - len(plan.shown):,} more", style="faint")
+    if _mends(how):
+        out.print("The body would be:", style="name")
+        out.print(pretty(plan.shown[0].body), markup=False)
+    stderr().print(f"Nothing was sent. To send {_letters(plan.count)} again, add --yes.", style="name", markup=False)
+
+
+def _mend(found: list[Letter], selection: Selection, how: How, target: Target) -> Mend:
+    """How the one letter is changed; asked once, so that the editor opens once."""
+    named = [*map(str, selection.sequence_numbers), *selection.message_ids]
+    letter = only_one(found, named[0] if named else "", target.queue)
+    mended = letter
+    if how.set_job_id is not None:
+        mended = with_job_id(mended, how.set_job_id)
+    if how.edit:
+        mended = edited(mended, os.environ)
+    body = mended.body.decode()
+    return lambda given: with_body(given, body)
+
+
+def _mends(how: How) -> bool:
+    return how.edit or how.set_job_id is not None
+
+
+def _unchanged(letter: Letter) -> Letter:
+    return letter
+
+
+def _letters(count: int) -> str:
+    return f"{count:,} dead letter{'s' * (count != 1)}"
