@@ -213,8 +213,10 @@ class Recorder:
         if found in self._known or not found.strip("0"):
             return found
         digits = f"{len(random) + 1:x}".rjust(32, "7")
-        plain = digits if "-" not in found else "-".join(
-            digits[a:b] for a, b in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
+        plain = (
+            digits
+            if "-" not in found
+            else "-".join(digits[a:b] for a, b in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32)))
         )
         return random.setdefault(found, plain)
 
