@@ -30,18 +30,18 @@ def check(
 ) -> None:
     """Examine settings, network, rights, the queue's properties and Job Router. Changes nothing.
 
-    Sends nothing, takes nothing out of the queue, and asks Job Router only for a job that cannot exist. The queue's
-    properties need the Manage right; without it they are skipped.
+    Sends nothing, takes nothing out of the queue, and asks Job Router only
+    for a job that cannot exist. The queue's properties need the Manage right;
+    without it they are skipped.
 
     Exits with 0 when nothing has failed, with 1 otherwise.
 
     Examples:
-
-        check
-
-        check --json | jq '.checks[] | select(.result != "ok")'
-
-        check --strict --queue job-cancellations
+    [bold]
+        python -m ops check
+        python -m ops check --json | jq '.checks[] | select(.result != "ok")'
+        python -m ops check --strict --queue job-cancellations
+    [/bold]
     """
     from ops.doctor import examine
 

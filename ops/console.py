@@ -92,10 +92,12 @@ def progress(what: str, total: int | None = None) -> Iterator[Progress]:
 
     count = MofNCompleteColumn() if total else TextColumn("{task.completed:,}")
     columns = (SpinnerColumn(), TextColumn("{task.description}"), *([BarColumn()] if total else []), count)
-    with Bar(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+    out = stdout()
+    same_screen = sys.stdout.isatty() and sys.stderr.isatty()  # FORCE_COLOR makes a file look like one
+    # Rich would lead all that is written to stdout through the bar to stderr: a pipe would get nothing.
+    bar = Bar(*columns, TimeElapsedColumn(), console=console, transient=True, redirect_stdout=same_screen)
+    with bar:
         task = bar.add_task(what, total=total)
-        out = stdout()
-        same_screen = sys.stdout.isatty() and sys.stderr.isatty()  # FORCE_COLOR makes a file look like one
         yield Progress(console if same_screen else out, lambda more: bar.advance(task, more))
 
 

@@ -8,11 +8,13 @@ import sys
 def schema() -> None:
     """Print the JSON Schema (2020-12) of a cancellation message's body.
 
-    It is written from the type that the function decodes with. docs/message.schema.json is this output.
+    It is written from the type that the function decodes with.
+    docs/message.schema.json is this output.
 
     Example:
-
-        schema > message.schema.json
+    [bold]
+        python -m ops schema > message.schema.json
+    [/bold]
     """
     sys.stdout.write(schema_text())
 

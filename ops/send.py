@@ -58,21 +58,22 @@ def send(
 ) -> None:
     """Send cancellations: one by options, or many from a file.
 
-    A file is read twice: first every row is checked as the function will check it, then they are sent. Bad rows are
-    named with their lines, and nothing is sent, unless --skip-invalid is given. After Ctrl-C it says how to go on.
+    A file is read twice: first every row is checked as the function will
+    check it, then they are sent. Bad rows are named with their lines, and
+    nothing is sent, unless --skip-invalid is given. After Ctrl-C it says how
+    to go on.
 
-    JSON lines are sent as they stand, one message a line. CSV needs the column jobId; note, dispositionCode and
-    messageId are known too, others are left out.
+    JSON lines are sent as they stand, one message a line. CSV needs the
+    column jobId; note, dispositionCode and messageId are known too, others
+    are left out.
 
     Examples:
-
-        send --job-id 8780b28c --note "Customer hung up"
-
-        send jobs.csv --dry-run
-
-        send jobs.csv --skip-invalid --schedule-in 10m
-
-        jq -c .cancellation export.json | send -
+    [bold]
+        python -m ops send --job-id 8780b28c --note "Customer hung up"
+        python -m ops send jobs.csv --dry-run
+        python -m ops send jobs.csv --skip-invalid --schedule-in 10m
+        jq -c .cancellation export.json | python -m ops send -
+    [/bold]
     """
     single = {"jobId": job_id, "note": note, "dispositionCode": disposition_code}
     if (file is None) == (job_id is None):

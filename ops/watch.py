@@ -31,19 +31,20 @@ def watch(
 ) -> None:
     """Show how many messages are active, scheduled and dead-lettered, how old, and how fast that changes.
 
-    Active messages wait or are being handled, scheduled ones wait for their next attempt. The change per minute is
-    over the last minute. Takes nothing out of the queue; Ctrl-C ends it.
+    Active messages wait or are being handled, scheduled ones wait for their
+    next attempt. The change per minute is over the last minute. Takes nothing
+    out of the queue; Ctrl-C ends it.
 
-    Counts come from the service, which needs the Manage right. Without it, messages are peeked at, up to 1,000 in the
-    queue and as many dead letters: a longer queue is shown as "at least".
+    Counts come from the service, which needs the Manage right. Without it,
+    messages are peeked at, up to 1,000 in the queue and as many dead letters:
+    a longer queue is shown as "at least".
 
     Examples:
-
-        watch
-
-        watch --interval 30 >> queue.log
-
-        watch --count 1
+    [bold]
+        python -m ops watch
+        python -m ops watch --interval 30 >> queue.log
+        python -m ops watch --count 1
+    [/bold]
     """
     target = target_of(context)
     try:

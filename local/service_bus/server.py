@@ -235,6 +235,9 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
         return perform(operation, self._broker.queue(address.removesuffix("/$management")), request.body)
 
     def _settle(self, link: Sender, delivery: Delivery) -> None:
+        if _key(link) not in self._consumers:
+            delivery.settle()  # an answer of $cbs or $management, which some clients acknowledge
+            return
         queue, tag = self._broker.queue(_address(link)), delivery.tag
         try:
             match delivery.remote_state:

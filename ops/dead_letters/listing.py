@@ -7,6 +7,7 @@ memory stays flat and the first rows are there at once; the reasons follow at th
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from itertools import islice
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 GROUPED_UP_TO = 250  # letters; more are shown as they are read
 _MOST_REASONS = 500  # counted each by itself; another program may give every letter a reason of its own
+# How shared/policy.py begins the description of a message that ran out of time.
+_GIVEN_UP = re.compile(r"^Given up after \d+ attempts? since [-\d: ]+ UTC\. Mend the cause and send the message again\. ")
 _OTHERS = "(all other reasons)"
 
 
@@ -140,8 +143,16 @@ def rows(letters: Iterable[Letter], width: int, *, with_reason: bool) -> Text:
         text.append(" " * 10)
         for part, style in why:
             text.append(part, style)
-        text.append(_cut(plain(letter.description), left)).append("\n")
+        text.append(_cut(_gist(letter), left)).append("\n")
     return text
+
+
+def _gist(letter: Letter) -> str:
+    """The description without what the row above says already: the attempts and the job."""
+    text = _GIVEN_UP.sub("", plain(letter.description))
+    named = f"Job '{plain(letter.job_id or '')}'"
+    text = text.removeprefix(f"{named} is not cancelled yet: ").removeprefix(f"{named}: ")
+    return text.replace(f"{named} is", "The job is", 1).removeprefix("The service said: ")
 
 
 def _counted(letters: Iterator[Letter], groups: Groups) -> Iterator[Letter]:

@@ -12,6 +12,8 @@ from azure.servicebus.exceptions import (
     ServiceBusAuthorizationError,
     ServiceBusError,
 )
+from proton import Message
+from proton.utils import BlockingConnection
 
 from local.service_bus.claims import ROOT_KEY, ClaimRefusedError, rights_of
 from local.service_bus.management import ManagementError, perform
@@ -180,3 +182,19 @@ def test_the_broker_tells_how_many_links_receive(bus: Bus, broker: Broker) -> No
 
     assert (before, during) == (0, 1)
     assert broker.wait_until(lambda _: broker.consumers(QUEUE) == 0)
+
+
+def test_a_client_may_acknowledge_the_answers_that_it_gets(bus: Bus, broker: Broker) -> None:
+    """As the vendor's JavaScript client does."""
+    connection = BlockingConnection(f"localhost:{broker.port}", timeout=5, allowed_mechs="ANONYMOUS")
+    receiver = connection.create_receiver("$cbs")
+    sender = connection.create_sender("$cbs")
+    question = {"operation": "put-token", "type": "servicebus.windows.net:sastoken", "name": "x"}
+    sender.send(Message("no token", properties=question, reply_to="cbs"))
+
+    assert receiver.receive().properties["status-code"] == 401
+    receiver.accept()
+    connection.close()
+
+    bus.send("still there")
+    assert broker.counts(QUEUE).active == 1
