@@ -24,6 +24,7 @@ from local.job_router import Fault
 from local.service_bus import QueueOptions
 from local.stack import Stack
 from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, MESSAGE_ID
+from tools import terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "operating.md"
@@ -36,9 +37,8 @@ _STEP = timedelta(minutes=10)  # times are told to so much; a run takes less tha
 _GIVEN_UP = timedelta(hours=8, minutes=10)  # a message with such a past is given up at its next failure
 
 _SCREEN = re.compile(r"(<!-- screen: (?P<name>[\w-]+) -->\n).*?(<!-- /screen -->)", re.DOTALL)
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)([T ])(\d\d:\d\d)(:\d\d)?(\.\d+)?")
-_CLOCK = re.compile(r"\b\d\d:\d\d:\d\d UTC")
+_CLOCK = re.compile(r"(?<=, )\d\d:\d\d:\d\d UTC")
 _RANDOM = re.compile(r"\b(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 
 
@@ -72,7 +72,7 @@ class Incident:
         for number in (3, 4):
             add_job(self._job(number))
             self._send(f"call-{number:02}", {"job_id": self._job(number), "note": "Customer hung up"})
-        outage = Fault("status", status=503, times=None)
+        outage = _fault(503, "ServiceUnavailable", "The service is temporarily unavailable.")
         faults.add(outage)
         for number in (5, 6):
             add_job(self._job(number))
@@ -80,7 +80,7 @@ class Incident:
         faults.remove(outage)
         add_job(self._job(7))
         self._send("call-07", {"jobId": self._job(7)})  # goes well
-        faults.add(Fault("status", status=401, times=None))
+        faults.add(_fault(401, "Denied", "Denied by the resource provider."))
         for number in range(8, 12):
             add_job(self._job(number))
             self._send(f"call-{number:02}", {"jobId": self._job(number), "note": "Customer hung up"}, attempts=22)
@@ -159,38 +159,33 @@ class Recorder:
         }
         self.screens: dict[str, str] = {}
 
-    def run(self, name: str, command: str, *, terminal: bool = True, changes: dict[str, str] | None = None) -> None:
-        """Keep the screen of a command. terminal: as a person sees it, else as a pipe gets it."""
-        done = self._bash(command, {**(changes or {}), **({"FORCE_COLOR": "1", "TERM": "dumb"} if terminal else {})})
-        lines = [line.rstrip() for line in _ESCAPE.sub("", self._stable(done.stdout)).strip("\n").splitlines()]
-        code = [f"$ echo $?\n{done.returncode}"] if done.returncode else []
-        self.screens[name] = "\n".join([f"$ {command}", *lines, *code]) + "\n"
+    def run(self, name: str, command: str, answer: str = "") -> None:
+        """Keep the screen of a command. answer: typed where it asks."""
+        seen, code = terminal.run(command, self._folder, self._environment, answer)
+        ended = [f"$ echo $?\n{code}"] if code else []
+        self.screens[name] = "\n".join([f"$ {command}", self._stable(seen), *ended]) + "\n"
 
     def picture(self, command: str) -> str:
         """The screen of a command as an SVG, with its colours."""
         from rich.console import Console
         from rich.text import Text
 
-        environment = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        out = self._stable(self._bash(f"{command} 2>/dev/null", environment).stdout)
+        done = subprocess.run(  # noqa: S603
+            ["bash", "-c", command],  # noqa: S607
+            cwd=self._folder,
+            env=self._environment | {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLORTERM": "truecolor"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            timeout=120,
+            check=True,
+        )
+        out = self._stable(done.stdout)
         with open(os.devnull, "w", encoding="utf-8") as nowhere:
             console = Console(record=True, width=COLUMNS, file=nowhere)
             console.print(Text.from_ansi(out.strip("\n")))
         drawn = console.export_svg(title=command, unique_id="ops")
         return re.sub(r"\s*@font-face \{.*?\}", "", drawn, flags=re.DOTALL)  # they would be fetched from elsewhere
-
-    def _bash(self, command: str, changes: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603
-            ["bash", "-c", command],  # noqa: S607
-            cwd=self._folder,
-            env=self._environment | changes,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            timeout=120,
-            check=False,
-        )
 
     def _stable(self, text: str) -> str:
         text = _TIME.sub(self._time, text)
@@ -200,6 +195,7 @@ class Recorder:
         random: dict[str, str] = {}
         text = _RANDOM.sub(lambda found: self._id(found[0], random), text)
         text = re.sub(r"(?<= )\d{1,2} s\b", "12 s", text)  # ages of what has just come
+        text = re.sub(r"(oldest_dead_letter=)\d+", r"\g<1>12", text)
         return text.replace(f"{self._folder}/", "~/")
 
     def _time(self, found: re.Match[str]) -> str:
@@ -230,14 +226,14 @@ def record(folder: Path) -> tuple[dict[str, str], str]:
         run = recorder.run
         incident.play()
         run("watch", f"{ops} watch --count 1")
-        run("watch-lines", f"{ops} watch --count 1 >> queue.log; tail -n 1 queue.log", terminal=False)
+        run("watch-lines", f"{ops} watch --count 1 >> queue.log; cat queue.log")
         run("list", f"{letters} list")
-        run("list-json", f"{letters} list --reason JobNotFound --json | jq -r .jobId", terminal=False)
+        run("list-json", f"{letters} list --reason JobNotFound --json | jq -r .jobId")
         picture = recorder.picture(f"{letters} list")
         run("show", f"{letters} show cancel-call-08")
         run("check", f"{ops} check")
         incident.mend()
-        run("check-mended", f"{ops} check | tail -n 2", terminal=False)
+        run("check-mended", f"{ops} check | tail -n 2")
         chosen = "--reason JobRouterAccessDenied --reason RetriesExhausted"
         run("resubmit-dry", f"{letters} resubmit {chosen}")
         run("resubmit", f"{letters} resubmit {chosen} --yes")
@@ -247,7 +243,7 @@ def record(folder: Path) -> tuple[dict[str, str], str]:
         run("set-job-id", f"{letters} resubmit cancel-call-03 --set-job-id {job}")
         run("set-job-id-yes", f"{letters} resubmit cancel-call-03 --set-job-id {job} --yes")
         run("export", f"{letters} export closed.jsonl --reason JobNotCancellable")
-        run("purge", f"{letters} purge closed.jsonl --yes")
+        run("purge", f"{letters} purge closed.jsonl", answer="y")
         incident.heal()
         run("watch-after", f"{ops} watch --count 1")
         (folder / "jobs.csv").write_text(
@@ -259,6 +255,11 @@ def record(folder: Path) -> tuple[dict[str, str], str]:
         run("schema", f"{ops} schema")
         run("error", f"{ops} watch --queue job-cancelations --count 1")
     return recorder.screens, picture
+
+
+def _fault(status: int, code: str, message: str) -> Fault:
+    body = json.dumps({"error": {"code": code, "message": message}})
+    return Fault("status", status=status, times=None, body=body.encode())
 
 
 def _zeros(fraction: str | None) -> str:

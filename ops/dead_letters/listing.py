@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 GROUPED_UP_TO = 250  # letters; more are shown as they are read
 _MOST_REASONS = 500  # counted each by itself; another program may give every letter a reason of its own
 # How shared/policy.py begins the description of a message that ran out of time.
-_GIVEN_UP = re.compile(r"^Given up after \d+ attempts? since [-\d: ]+ UTC\. Mend the cause and send the message again\. ")
+_GIVEN_UP = re.compile(
+    r"^Given up after \d+ attempts? since [-\d: ]+ UTC\. Mend the cause and send the message again\. "
+)
 _OTHERS = "(all other reasons)"
 
 
