@@ -5,7 +5,9 @@ Results go to stdout, everything else to stderr. Rich obeys NO_COLOR and COLUMNS
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from ops.errors import USAGE, OpsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TextIO
 
 # Names, not colours, so that every command means the same by the same look; readable on dark and on light.
 _THEME = Theme(
@@ -79,12 +82,13 @@ class Progress:
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Progress]:
-    """Show on stderr how far long work is, until it ends. Nothing is shown where stderr is no terminal.
+    """Show on stderr how far long work is, until it ends.
 
-    total: None when nobody knows.
+    Nothing is shown where stderr is no terminal, or where stdout is a pipe: what stands behind it may write to the same
+    screen, and the moving line would stand in between. total: None when nobody knows.
     """
     console = stderr()
-    if not console.is_terminal:
+    if not console.is_terminal or _is_pipe(sys.stdout):
         yield Progress(stdout())
         return
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -111,6 +115,13 @@ def confirm(question: str, option: str = "--yes") -> bool:
         raise OpsError(f"{question} Nobody can be asked here: give {option} to go on.", USAGE)
     stderr().print(f"{question} [y/N] ", end="", style="name", markup=False, highlight=False)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _is_pipe(file: TextIO) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
+    except (OSError, ValueError):  # not a file of the system's
+        return False
 
 
 def _console(*, stderr: bool) -> Console:

@@ -161,9 +161,9 @@ class Recorder:
 
     def run(self, name: str, command: str, answer: str = "") -> None:
         """Keep the screen of a command. answer: typed where it asks."""
-        seen, code = terminal.run(command, self._folder, self._environment, answer)
+        written, code = terminal.run(command, self._folder, self._environment, answer)
         ended = [f"$ echo $?\n{code}"] if code else []
-        self.screens[name] = "\n".join([f"$ {command}", self._stable(seen), *ended]) + "\n"
+        self.screens[name] = "\n".join([f"$ {command}", self._stable(terminal.screen(written)), *ended]) + "\n"
 
     def picture(self, command: str) -> str:
         """The screen of a command as an SVG, with its colours."""

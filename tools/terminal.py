@@ -1,4 +1,4 @@
-"""A terminal for one command: runs it on a pseudo-terminal and tells what is on the screen when it has ended.
+"""A terminal for one command: runs it on a pseudo-terminal, and tells what is on the screen when it has ended.
 
 Understands what Rich writes there: lines, carriage returns, cursor up, erase; everything else is ignored.
 """
@@ -22,7 +22,7 @@ _PIECE = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\x1b\][^\x07]*\x07|([\r\n])|([^
 
 
 def run(command: str, folder: Path, environment: Mapping[str, str], answer: str = "") -> tuple[str, int]:
-    """Run a bash command; returns what is on the screen, and the exit code. answer: typed at the first question.
+    """Run a bash command; returns all that it wrote, and the exit code. answer: typed at the first question.
 
     Raises:
         TimeoutError: it does not end within two minutes.
@@ -44,7 +44,7 @@ def run(command: str, folder: Path, environment: Mapping[str, str], answer: str 
                 os.write(ours, f"{answer}\n".encode())
                 answer = ""
         os.close(ours)
-        return screen(seen.decode()), process.wait()
+        return seen.decode(), process.wait()
 
 
 def screen(written: str) -> str:

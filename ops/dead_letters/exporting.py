@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,8 @@ def export(receiver: ServiceBusReceiver, selection: Selection, path: Path, read:
     count = 0
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            for letter in select(receiver, selection, read):
+        with part.open("w", encoding="utf-8") as file, closing(select(receiver, selection, read)) as letters:
+            for letter in letters:
                 file.write(to_line(letter) + "\n")
                 count += 1
             file.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -79,8 +80,8 @@ def list_letters(receiver: ServiceBusReceiver, selection: Selection, limit: int 
     from ops.dead_letters.reading import select
 
     groups = Groups()
-    with progress("dead letters read:") as bar:
-        letters = _counted(islice(select(receiver, selection, bar), limit), groups)
+    with progress("dead letters read:") as bar, closing(select(receiver, selection, bar)) as selected:
+        letters = _counted(islice(selected, limit), groups)
         if bar.out.is_terminal:
             first = list(islice(letters, GROUPED_UP_TO + 1))
             if len(first) <= GROUPED_UP_TO:
@@ -100,8 +101,8 @@ def list_as_json(receiver: ServiceBusReceiver, selection: Selection, limit: int 
     from ops.dead_letters.reading import select
 
     count = 0
-    with progress("dead letters read:") as bar:
-        for letter in islice(select(receiver, selection, bar), limit):
+    with progress("dead letters read:") as bar, closing(select(receiver, selection, bar)) as selected:
+        for letter in islice(selected, limit):
             sys.stdout.write(json.dumps(summary(letter), ensure_ascii=False) + "\n")
             count += 1
             if count == 1:

@@ -1,14 +1,15 @@
-"""Looking at dead letters without touching them: page after page, as many in memory as one page has."""
+"""Looking at dead letters without touching them: page after page, as many in memory as two pages have."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from ops.dead_letters.letter import letter_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from azure.servicebus import ServiceBusClient, ServiceBusReceivedMessage, ServiceBusReceiver
 
@@ -31,27 +32,39 @@ def open_dead_letters(client: ServiceBusClient, target: Target) -> ServiceBusRec
     return client.get_queue_receiver(target.queue, sub_queue="deadletter")
 
 
-def peek_all(receiver: ServiceBusReceiver, start: int = 1) -> Iterator[list[ServiceBusReceivedMessage]]:
-    """Every message from a sequence number on, page by page."""
-    size = _FIRST_PAGE
-    while page := receiver.peek_messages(size, sequence_number=start):
-        yield page
-        start, size = (page[-1].sequence_number or 0) + 1, PAGE
+def peek_all(receiver: ServiceBusReceiver, start: int = 1) -> Generator[list[ServiceBusReceivedMessage], None, None]:
+    """Every message from a sequence number on, page by page.
+
+    While a page is being read the next one is fetched, which hides the way to the broker. So nobody else may use the
+    receiver until the generator has ended: close it where it is not read to its end.
+    """
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(receiver.peek_messages, _FIRST_PAGE, sequence_number=start)
+        while page := coming.result():
+            start = (page[-1].sequence_number or 0) + 1
+            coming = ahead.submit(receiver.peek_messages, PAGE, sequence_number=start)
+            yield page
 
 
 def select(
     receiver: ServiceBusReceiver, selection: Selection, read: Callable[[int], None] = lambda _count: None
-) -> Iterator[Letter]:
-    """The letters that are meant, in the queue's order. read: told how many more have been looked at."""
-    for page in _by_number(receiver, selection) if selection.only_by_number else peek_all(receiver):
-        for message in page:
-            letter = letter_of(message)
-            if selection.takes(letter):
-                yield letter
-        read(len(page))
+) -> Generator[Letter, None, None]:
+    """The letters that are meant, in the queue's order. read: told how many more have been looked at.
+
+    As for `peek_all`, the receiver is in use until the generator has ended or is closed.
+    """
+    with closing(_by_number(receiver, selection) if selection.only_by_number else peek_all(receiver)) as pages:
+        for page in pages:
+            for message in page:
+                letter = letter_of(message)
+                if selection.takes(letter):
+                    yield letter
+            read(len(page))
 
 
-def _by_number(receiver: ServiceBusReceiver, selection: Selection) -> Iterator[list[ServiceBusReceivedMessage]]:
+def _by_number(
+    receiver: ServiceBusReceiver, selection: Selection
+) -> Generator[list[ServiceBusReceivedMessage], None, None]:
     for number in sorted(selection.sequence_numbers):
         # Where the number is gone, the next one is shown; `takes` sees that.
         yield receiver.peek_messages(1, sequence_number=number)

@@ -6,6 +6,7 @@ that is killed anywhere leaves the letters, and the next run knows from the jour
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -70,8 +71,9 @@ class Done:
 def make_plan(receiver: ServiceBusReceiver, selection: Selection, mend: Mend, read: Callable[[int], None]) -> Plan:
     """Look at the dead-letter queue, and take nothing out of it."""
     plan = Plan()
-    for letter in select(receiver, selection, read):
-        plan.add(mend(letter))
+    with closing(select(receiver, selection, read)) as letters:
+        for letter in letters:
+            plan.add(mend(letter))
     return plan
 
 

@@ -7,6 +7,7 @@ end; where they are many, the rest is free again when its lock ends.
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -104,10 +105,11 @@ def _drop_what_is_gone(receiver: ServiceBusReceiver, wanted: Wanted) -> None:
     """Others may have completed some; a look shows those that are still there, locked or not."""
     missing = set(wanted.letters)
     last = max(missing, default=0)
-    for page in peek_all(receiver, min(missing, default=1)) if missing else ():
-        missing -= {letter.sequence_number for letter in map(letter_of, page) if wanted.includes(letter)}
-        if (page[-1].sequence_number or 0) >= last:
-            break
+    with closing(peek_all(receiver, min(missing, default=1))) as pages:
+        for page in pages if missing else ():
+            missing -= {letter.sequence_number for letter in map(letter_of, page) if wanted.includes(letter)}
+            if (page[-1].sequence_number or 0) >= last:
+                break
     wanted.drop(missing)
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +14,7 @@ from typer.testing import CliRunner
 
 from ops.__main__ import app
 from tests.ops.test_watch import fill
-from tools import screens
+from tools import screens, terminal
 from tools.terminal import screen
 
 if TYPE_CHECKING:
@@ -91,21 +88,27 @@ def test_the_screen_is_what_is_left_to_see(written: str, seen: str) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["lines", "json"])
-def test_a_pipe_gets_the_letters_while_the_terminal_shows_progress(stage: Stage, options: list[str]) -> None:
+def test_what_stands_behind_a_pipe_has_the_screen_to_itself(stage: Stage, options: list[str]) -> None:
     fill(stage, dead=1)
-    ours, theirs = pty.openpty()
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "ops", "dead-letters", "list", *options],
-        cwd=ROOT,
-        env={**stage.process_environment(), "TERM": "xterm-256color"},
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        text=True,
-        timeout=60,
-    )
-    os.close(theirs)
-    os.close(ours)
+    command = f"{sys.executable} -m ops dead-letters list {' '.join(options)} | cat"
+    written = on_a_terminal(command, stage)
 
-    assert done.returncode == 0
-    assert len(done.stdout.splitlines()) == 1
-    assert "JobNotFound" in done.stdout
+    assert written.count("JobNotFound") >= 1
+    assert "dead letters read" not in written
+    assert "\x1b[?25l" not in written, "the cursor is hidden, as for a moving line"
+
+
+def test_a_file_gets_the_letters_while_the_terminal_shows_progress(stage: Stage) -> None:
+    fill(stage, dead=1)
+    written = on_a_terminal(f"{sys.executable} -m ops dead-letters list --json > letters.jsonl", stage)
+
+    assert "dead letters read" in written
+    assert '"reason": "JobNotFound"' in (stage.folder / "letters.jsonl").read_text(encoding="utf-8")
+
+
+def on_a_terminal(command: str, stage: Stage) -> str:
+    """All that a bash command writes to its terminal."""
+    environment = {**stage.process_environment(), "PYTHONPATH": str(ROOT)}
+    written, code = terminal.run(command, stage.folder, environment)
+    assert code == 0
+    return written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -138,6 +139,15 @@ def test_what_a_stranger_wrote_does_not_steer_the_terminal(site: Site) -> None:
 
     assert line.count("\n") == 1
     assert not set(line) & set("\x1b\x07\x9b\u202e")
+
+
+def test_a_list_that_stops_early_lets_go_of_the_queue(site: Site) -> None:
+    site.bury_many(600)  # so that the next page is under way when the list ends
+
+    result = site.run("list", "--json", "--limit", "30")
+
+    assert (result.exit_code, jobs(result.stdout)) == (0, [f"job-{number}" for number in range(30)])
+    assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
 
 
 @pytest.mark.parametrize("age", ["3y", "h", "-1h", "1.5h", ""])
