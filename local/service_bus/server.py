@@ -12,6 +12,7 @@ from local.service_bus import codec
 from local.service_bus.claims import ClaimRefusedError, rights_of
 from local.service_bus.management import LOCK_LOST, LOCK_LOST_TEXT, ManagementError, perform, right_for
 from local.service_bus.queue import LockLostError
+from local.service_bus.refusals import MAX_MESSAGE_SIZE, refusal_of_link, refusal_of_messages
 
 if TYPE_CHECKING:
     from proton import Event, Link, Receiver, Sender
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from local.service_bus.broker import Broker
     from local.service_bus.queue import Queue
 
-MAX_MESSAGE_SIZE = 256 * 1024
 _CREDIT = 500
 _TICK_SECONDS = 0.05
 
@@ -93,7 +93,8 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
     def on_link_opening(self, event: Event) -> None:
         link = event.link
         address = _address(link)
-        refusal = self._refusal(link, address)
+        rights = self._rights.get(link.connection, set())
+        refusal = refusal_of_link(self._broker.find(address.removesuffix("/$management")), address, rights, link)
         if refusal:
             # Answered with no terminus, which is how AMQP says that a detach with the reason follows (part 2, 2.6.3).
             if link.is_receiver:  # a client that saw a target would send at once, and lose the reason over that
@@ -186,16 +187,17 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
         self.pump()
 
     def _accept(self, link: Receiver, delivery: Delivery, data: bytes) -> None:
-        if self._broker.send_refusal:
+        queue, messages = self._broker.queue(_address(link)), codec.messages_in(data)
+        refusal = self._broker.send_refusal or refusal_of_messages(queue, messages, len(data))
+        if refusal:
             # With all three fields of an AMQP error: azure-servicebus stumbles over one without the last.
-            delivery.local.condition = Condition(*self._broker.send_refusal, {"embedded-broker": True})
+            delivery.local.condition = Condition(*refusal, {"embedded-broker": True})
             delivery.update(Delivery.REJECTED)
-            delivery.settle()
-            return
-        with self._broker.lock:
-            for message in codec.messages_in(data):
-                self._broker.queue(_address(link)).send(message)
-        delivery.update(Delivery.ACCEPTED)
+        else:
+            with self._broker.lock:
+                for message in messages:
+                    queue.send(message)
+            delivery.update(Delivery.ACCEPTED)
         delivery.settle()
 
     def _answer(self, link: Receiver, address: str, request: Message, handle: Any) -> None:
@@ -261,26 +263,6 @@ class Server(MessagingHandler):  # type: ignore[misc]  # proton ships no types
             delivery.local.condition = Condition(LOCK_LOST, LOCK_LOST_TEXT)
             delivery.update(Delivery.REJECTED)
         delivery.settle()
-
-    def _refusal(self, link: Link, address: str) -> tuple[str, str] | None:
-        """(condition, description) when this link may not be; None when it may."""
-        if address == "$cbs":
-            return None
-        queue = self._broker.find(address.removesuffix("/$management"))
-        if queue is None:
-            return "amqp:not-found", f"The messaging entity {address!r} could not be found."
-        rights = self._rights.get(link.connection, set())
-        wanted = "Send" if link.is_receiver else "Listen"
-        if address.endswith("/$management"):
-            return None if rights else ("amqp:unauthorized-access", "Unauthorized access: no claim was made.")
-        if wanted not in rights:
-            return "amqp:unauthorized-access", f"Unauthorized access: '{wanted}' claims are required for {address!r}."
-        if queue.options.requires_session and not link.is_receiver:
-            return (
-                "amqp:not-allowed",
-                "It is not possible for an entity that requires sessions to create a non-sessionful message receiver.",
-            )
-        return None
 
     def _forget(self, link: Link) -> None:
         self._consumers.pop(_key(link), None)

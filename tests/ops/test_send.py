@@ -127,8 +127,17 @@ def test_nothing_listens(stage: Stage) -> None:
 def test_a_full_queue_took_nothing(stage: Stage) -> None:
     stage.broker.refuse_sends()
 
-    result = stage.run("send", "-", given=json_lines(5), CANCELLATION_QUEUE_NAME=SESSIONS)
+    result = stage.run("send", "-", given=json_lines(5))
 
     assert result.exit_code == 3
     assert "is full" in result.stderr
     assert "Nothing is known to be sent" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--job-id", "a"], ["-"]], ids=["one", "many"])
+def test_a_queue_with_sessions(stage: Stage, arguments: list[str]) -> None:
+    result = stage.run("send", *arguments, "--queue", SESSIONS, given=None if len(arguments) > 1 else json_lines(5))
+
+    assert result.exit_code == 3
+    assert result.stderr.startswith("Queue 'sessions' requires sessions, which the function cannot consume.")
+    assert stage.bodies(SESSIONS) == []

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.exceptions import (
+    MessageSizeExceededError,
     MessagingEntityDisabledError,
     ServiceBusError,
     ServiceBusQuotaExceededError,
 )
 
-from tests.service_bus.conftest import QUEUE, receive, receive_one
+from tests.service_bus.conftest import QUEUE, SESSIONS, receive, receive_one
 
 if TYPE_CHECKING:
     from local.service_bus import Broker
@@ -46,6 +47,25 @@ def test_condition_of_the_refusal_may_be_chosen(
     with pytest.raises(ServiceBusError) as refused:
         bus.send("x")
     assert type(refused.value) is error
+
+
+def test_a_queue_with_sessions_takes_no_message_without_a_session_and_no_batch_with_one(
+    bus: Bus, broker: Broker
+) -> None:
+    with bus.client.get_queue_sender(SESSIONS) as sender:
+        for without in (ServiceBusMessage("x"), [ServiceBusMessage("x", session_id="s"), ServiceBusMessage("x")]):
+            with pytest.raises(ServiceBusError, match="SessionId was not set"):
+                sender.send_messages(without)
+        sender.send_messages(ServiceBusMessage("y", session_id="s"))
+
+    assert [bytes(message.body) for message in broker.messages(SESSIONS)] == [b"y"]
+
+
+def test_a_message_over_the_limit_is_refused(bus: Bus, broker: Broker) -> None:
+    with pytest.raises(MessageSizeExceededError, match="larger than 262,144 bytes"):
+        bus.send("x" * 262_144)
+
+    assert broker.messages(QUEUE) == []
 
 
 def test_refused_message_is_not_stored(bus: Bus, broker: Broker) -> None:
