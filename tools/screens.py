@@ -244,6 +244,7 @@ def record(folder: Path) -> tuple[dict[str, str], str]:
         run("set-job-id-yes", f"{letters} resubmit cancel-call-03 --set-job-id {job} --yes")
         run("export", f"{letters} export closed.jsonl --reason JobNotCancellable")
         run("purge", f"{letters} purge closed.jsonl", answer="y")
+        run("restore", f"{letters} restore closed.jsonl")
         incident.heal()
         run("watch-after", f"{ops} watch --count 1")
         (folder / "jobs.csv").write_text(

@@ -30,6 +30,9 @@ Wait = Annotated[
     float,
     typer.Option(min=0, metavar="SECONDS", help="How long to wait for letters that somebody else has locked."),
 ]
+JournalFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Where it is noted what was sent; else the folder for state.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after so many.")]
 
 
@@ -106,9 +109,7 @@ def resubmit_command(
     ] = None,
     edit: Annotated[bool, typer.Option("--edit", help="Mend the body in $EDITOR. One letter only.")] = False,
     wait: Wait = 65.0,
-    journal: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where it is noted what was sent; else the folder for state.")
-    ] = None,
+    journal: JournalFile = None,
 ) -> None:
     """Send letters again, with a fresh attempt count. Without --yes it only says what it would do.
 
@@ -163,6 +164,36 @@ def export_command(
         with progress("dead letters read:") as bar:
             count = export(receiver, selection, file, bar)
         stderr().print(f"{count:,} dead letters are in {file}.", style="good", markup=False)
+
+
+@app.command("restore")
+def restore_command(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `dead-letters export` wrote.", exists=True)],
+    reason: Reasons = None,
+    job: Jobs = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be done.")] = False,
+    journal: JournalFile = None,
+) -> None:
+    """Send again what a file of `export` holds and the dead-letter queue no longer has: after a purge, or elsewhere.
+
+    Letters that are still in the dead-letter queue are left to `resubmit`.
+
+    What a stopped run has sent, the next one does not send twice.
+
+    Examples:
+    [bold]
+        python -m ops dead-letters restore old.jsonl
+        python -m ops dead-letters restore old.jsonl --job 8780b28c --yes
+    [/bold]
+    """
+    from ops.dead_letters.journal import journal_path
+    from ops.dead_letters.restoring import restore
+    from ops.dead_letters.selection import Selection
+
+    target = target_of(context)
+    selection = Selection.of((), reason or (), job or ())
+    restore(target, file, selection, journal or journal_path(target, os.environ), yes=yes)
 
 
 @app.command("purge")

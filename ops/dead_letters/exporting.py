@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import os
 from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ops.dead_letters.letter import exported_letter
 from ops.dead_letters.listing import summary
 from ops.dead_letters.reading import select
-from ops.dead_letters.walking import Wanted, walk
+from ops.dead_letters.walking import walk
 from ops.errors import USAGE, OpsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from azure.servicebus import ServiceBusReceiver
 
     from ops.dead_letters.letter import Letter
     from ops.dead_letters.selection import Selection
-    from ops.dead_letters.walking import Taken
+    from ops.dead_letters.walking import Taken, Wanted
     from ops.interrupt import Interrupt
 
 
@@ -52,23 +53,22 @@ def export(receiver: ServiceBusReceiver, selection: Selection, path: Path, read:
     return count
 
 
-def exported(path: Path) -> Wanted:
-    """The letters that a file holds.
+def exported(path: Path) -> Iterator[Letter]:
+    """The letters that a file holds, in its order.
 
     Raises:
-        OpsError: a line is none of `export`; the sentence gives its number.
+        OpsError: the file cannot be read, or a line is none of `export`; the sentence gives its number.
     """
-    wanted = Wanted()
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                found: dict[str, Any] = json.loads(line)
-                wanted.letters[int(found["sequenceNumber"])] = str(found["identity"])
-                _ = found["message"]["body"]
-            except (ValueError, TypeError, KeyError):
-                text = f"Line {number} of {path} is not from `dead-letters export`. Nothing was removed."
-                raise OpsError(text, USAGE) from None
-    return wanted
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield exported_letter(json.loads(line))
+                except (AttributeError, KeyError, TypeError, ValueError) as error:
+                    text = f"Line {number} of {path} is not as `dead-letters export` wrote it. Nothing was done."
+                    raise OpsError(text, USAGE) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise OpsError(f"{path} cannot be read: {getattr(error, 'strerror', 'it is not UTF-8')}.", USAGE) from error
 
 
 def purge(

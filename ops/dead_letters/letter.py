@@ -9,12 +9,12 @@ from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from ops.dead_letters.record import as_text, body_of, to_record
+from ops.dead_letters.record import as_text, body_in, body_of, from_json, from_record, to_record
 from shared.cancellation import InvalidCancellationError, decode_cancellation
 from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, MESSAGE_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from azure.servicebus import ServiceBusReceivedMessage
 
@@ -50,13 +50,13 @@ class Letter:
     body: bytes
     job_id: str | None
     problem: str | None
-    message: ServiceBusReceivedMessage
+    read_record: Callable[[], Record]
     is_mended: bool = False
 
     @cached_property
     def record(self) -> Record:
         """The message as JSON values; only who sends or exports it needs that."""
-        record = to_record(self.message)
+        record = self.read_record()
         return record | {"body": {"text": self.body.decode()}} if self.is_mended else record
 
     def with_body(self, body: str, job_id: str) -> Letter:
@@ -116,11 +116,7 @@ def letter_of(message: ServiceBusReceivedMessage) -> Letter:
     reason = properties.pop("DeadLetterReason", None)
     description = properties.pop("DeadLetterErrorDescription", None)
     body, content_type = body_of(message), message.content_type
-    job_id = problem = None
-    try:
-        job_id = decode_cancellation(body, content_type, properties).job_id
-    except InvalidCancellationError as error:
-        problem = str(error)
+    job_id, problem = _judged(body, content_type, properties)
     enqueued = message.enqueued_time_utc
     return Letter(
         sequence_number=message.sequence_number or 0,
@@ -135,8 +131,49 @@ def letter_of(message: ServiceBusReceivedMessage) -> Letter:
         body=body,
         job_id=job_id,
         problem=problem,
-        message=message,
+        read_record=lambda: to_record(message),
     )
+
+
+def exported_letter(line: Mapping[str, Any]) -> Letter:
+    """Read a line of `dead-letters export` (exporting.py).
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: it is none, or it is not what was written.
+    """
+    record, enqueued = line["message"], line["enqueued"]
+    from_record(record)  # now, and not when half of the file is sent
+    properties = {name: from_json(value) for name, value in record["application_properties"].items()}
+    body, content_type = body_in(record), record["properties"].get("content_type")
+    job_id, problem = _judged(body, content_type, properties)
+    letter = Letter(
+        sequence_number=line["sequenceNumber"],
+        message_id=line["messageId"],
+        enqueued=datetime.fromisoformat(enqueued) if enqueued else None,
+        reason=line["reason"],
+        description=line["description"],
+        delivery_count=0,
+        is_deferred=False,
+        properties=properties,
+        content_type=content_type,
+        body=body,
+        job_id=job_id,
+        problem=problem,
+        read_record=lambda: record,
+    )
+    if letter.identity != line["identity"]:
+        raise ValueError("its number, id or time was changed")
+    return letter
+
+
+def _judged(
+    body: bytes, content_type: str | None, properties: Mapping[str, Any]
+) -> tuple[str, None] | tuple[None, str]:
+    """The job that a body names, or what is wrong with it."""
+    try:
+        return decode_cancellation(body, content_type, properties).job_id, None
+    except InvalidCancellationError as error:
+        return None, str(error)
 
 
 def time_of(value: object) -> datetime | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ops.console import confirm, progress, stderr
 from ops.dead_letters.exporting import exported, purge
 from ops.dead_letters.reading import dead_letter_receiver
+from ops.dead_letters.walking import Wanted
 from ops.errors import INTERRUPTED, PROBLEMS_FOUND, OpsError
 from ops.interrupt import Interrupt
 
@@ -22,7 +23,9 @@ def purge_file(target: Target, file: Path, wait: float, *, yes: bool) -> None:
     Raises:
         OpsError: the file is not from `export`, nobody agreed, or something is left; the sentence says how much.
     """
-    wanted = exported(file)
+    wanted = Wanted()
+    for letter in exported(file):
+        wanted.add(letter)
     total = len(wanted.letters)
     question = f"Remove the {total:,} dead letters of {file} from queue '{target.queue}'?"
     if not (yes or confirm(question)):

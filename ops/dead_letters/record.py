@@ -89,6 +89,19 @@ def body_of(message: ServiceBusReceivedMessage) -> bytes:
     return bytes(body) if isinstance(body, bytes) else b""
 
 
+def body_in(record: Record) -> bytes:
+    """The same of a record."""
+    match record["body"]:
+        case {"text": str(text)}:
+            return text.encode()
+        case {"base64": list(parts)}:
+            return b"".join(b64decode(part, validate=True) for part in parts)
+        case {"value": value}:
+            value = from_json(value)
+            return value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else b""
+    return b""
+
+
 def as_text(value: Any) -> Any:
     """The client reads AMQP strings as bytes; what is no UTF-8 stays bytes."""
     if isinstance(value, bytes):

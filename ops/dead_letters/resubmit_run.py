@@ -48,12 +48,21 @@ def resubmit(target: Target, selection: Selection, how: How) -> None:
         mend = _mend(list(select(receiver, selection)), selection, how, target) if _mends(how) else _unchanged
         with progress("dead letters read:") as bar:
             plan = make_plan(receiver, selection, mend, bar)
-    _show(plan, target, how)
-    if how.yes and plan.count:
+    if not plan.count and not plan.unfit_count:
+        raise OpsError(
+            f"No dead letter that fits in queue '{target.queue}'. See: python -m ops dead-letters list", PROBLEMS_FOUND
+        )
+    show_plan(plan, acts=how.yes)
+    if plan.count and how.yes:
         _send(target, plan, mend, how)
+    elif plan.count:
+        if _mends(how):
+            stdout().print("The body would be:", style="name")
+            stdout().print(pretty(plan.shown[0].body), markup=False)
+        say_add_yes(plan)
     if plan.unfit_count:
         raise OpsError(
-            f"{_letters(plan.unfit_count)} cannot be sent again: the body is no cancellation. Mend one at a time: "
+            f"{counted(plan.unfit_count)} cannot be sent again: the body is no cancellation. Mend one at a time: "
             f"python -m ops dead-letters resubmit {plan.unfit[0].sequence_number} --edit",
             PROBLEMS_FOUND,
         )
@@ -79,9 +88,9 @@ def _send(target: Target, plan: Plan, mend: Mend, how: How) -> None:
     if done.sent_before:
         text += f", {done.sent_before:,} had been sent by an earlier run"
     gone = total - len(wanted.letters) - done.completed
-    text += f"; {_letters(done.completed)} taken out of the queue" + (f", {gone:,} already gone." if gone else ".")
+    text += f"; {counted(done.completed)} taken out of the queue" + (f", {gone:,} already gone." if gone else ".")
     stderr().print(text, style="warn" if failure or wanted.letters else "good", markup=False)
-    left = _letters(len(wanted.letters))
+    left = counted(len(wanted.letters))
     if failure:
         raise OpsError(f"{failure.sentence} {left} left; the same command goes on.", failure.exit_code)
     if interrupt.requested:
@@ -90,16 +99,13 @@ def _send(target: Target, plan: Plan, mend: Mend, how: How) -> None:
         raise OpsError(f"{left} locked by somebody else. Try again when the locks have ended.", PROBLEMS_FOUND)
 
 
-def _show(plan: Plan, target: Target, how: How) -> None:
+def show_plan(plan: Plan, *, acts: bool) -> None:
+    """Print what is not fit to be sent again and, where nothing is done yet, what would be."""
     out = stdout()
-    if not plan.count and not plan.unfit_count:
-        raise OpsError(
-            f"No dead letter that fits in queue '{target.queue}'. See: python -m ops dead-letters list", PROBLEMS_FOUND
-        )
     if plan.unfit:
         out.print("Not fit to be sent again:", style="warn")
         out.print(rows(plan.unfit, out.width, with_reason=True))
-    if not plan.count or how.yes:
+    if not plan.count or acts:
         return
     made = table("reason", "would be sent again", right=("would be sent again",))
     for reason, count in sorted(plan.reasons.items(), key=lambda item: -item[1]):
@@ -109,10 +115,10 @@ def _show(plan: Plan, target: Target, how: How) -> None:
     out.print(rows(plan.shown, out.width, with_reason=True), end="")
     if plan.count > len(plan.shown):
         out.print(f"          … and {plan.count - len(plan.shown):,} more", style="faint")
-    if _mends(how):
-        out.print("The body would be:", style="name")
-        out.print(pretty(plan.shown[0].body), markup=False)
-    stderr().print(f"Nothing was sent. To send {_letters(plan.count)} again, add --yes.", style="name", markup=False)
+
+
+def say_add_yes(plan: Plan) -> None:
+    stderr().print(f"Nothing was sent. To send {counted(plan.count)} again, add --yes.", style="name", markup=False)
 
 
 def _mend(found: list[Letter], selection: Selection, how: How, target: Target) -> Mend:
@@ -136,5 +142,5 @@ def _unchanged(letter: Letter) -> Letter:
     return letter
 
 
-def _letters(count: int) -> str:
+def counted(count: int) -> str:
     return f"{count:,} dead letter{'s' * (count != 1)}"

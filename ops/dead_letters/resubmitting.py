@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ops.dead_letters.again import again
-from ops.dead_letters.letter import RESUBMITTED_AS, letter_of
-from ops.dead_letters.reading import peek_all, select
+from ops.dead_letters.reading import select
+from ops.dead_letters.sending_again import send_again, settle_doubts
 from ops.dead_letters.walking import Wanted, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
-    from azure.servicebus import ServiceBusClient, ServiceBusReceivedMessage, ServiceBusReceiver, ServiceBusSender
-    from azure.servicebus.amqp import AmqpAnnotatedMessage
+    from azure.servicebus import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
     from ops.dead_letters.journal import Journal
     from ops.dead_letters.letter import Letter
@@ -101,28 +98,17 @@ class Resubmitter:
         wait: seconds to wait for letters that somebody else has locked. tell: told how many more are done.
         """
         self._tell = tell
-        self._settle_doubts(receiver)
+        settle_doubts(self._journal, self._client, self._target.queue, receiver)
         with self._client.get_queue_sender(self._target.queue) as sender:
             walk(receiver, wanted, lambda taken: self._handle(receiver, sender, taken), wait, interrupt)
-
-    def _settle_doubts(self, receiver: ServiceBusReceiver) -> None:
-        """A run that was killed while sending does not know whether it sent: the queue may."""
-        doubtful = set(self._journal.begun)
-        if not doubtful:
-            return
-        with self._client.get_queue_receiver(self._target.queue) as queue:
-            found = {copy for copy in _copies(queue) if copy in doubtful}
-        found |= {copy for copy in _copies(receiver) if copy in doubtful}
-        self._journal.mark_sent(found)
-        self._journal.mark_done(doubtful - found)
 
     def _handle(self, receiver: ServiceBusReceiver, sender: ServiceBusSender, taken: list[Taken]) -> set[int]:
         from azure.servicebus.exceptions import MessageLockLostError
 
         unsent = [letter for letter, _ in taken if letter.identity not in self._journal.sent]
         sent_before = len(taken) - len(unsent)
-        if unsent:
-            self._send(sender, unsent)
+        for size in send_again(sender, self._journal, [self._mend(letter) for letter in unsent]):
+            self.done.sent += size
         settled: set[int] = set()
         done: list[str] = []
         for letter, message in taken:
@@ -137,65 +123,3 @@ class Resubmitter:
         self.done.sent_before += sent_before
         self.done.completed += len(settled)
         return settled
-
-    def _send(self, sender: ServiceBusSender, letters: list[Letter]) -> None:
-        now = datetime.now(UTC)
-        copies = [again(self._mend(letter), now) for letter in letters]
-        identities = [letter.identity for letter in letters]
-        self._journal.begin(identities)
-        at = 0
-        for size, send in _in_batches(sender, copies):
-            send()
-            self._journal.mark_sent(identities[at : at + size])
-            self.done.sent += size
-            at += size
-
-
-def _in_batches(
-    sender: ServiceBusSender, messages: list[AmqpAnnotatedMessage]
-) -> Iterator[tuple[int, Callable[[], None]]]:
-    """How many, and what sends them: as many at once as the broker takes. A batch is taken whole or not at all."""
-    batch, size = sender.create_message_batch(), 0
-    for message in messages:
-        if _needs_its_own(message):
-            if size:
-                yield size, _sending(sender, batch)
-                batch, size = sender.create_message_batch(), 0
-            yield 1, _sending(sender, message)
-            continue
-        try:
-            batch.add_message(message)
-            size += 1
-        except ValueError:  # full
-            if size:
-                yield size, _sending(sender, batch)
-            batch, size = sender.create_message_batch(), 0
-            try:
-                batch.add_message(message)
-                size = 1
-            except ValueError:  # a batch of one is larger than the message alone
-                yield 1, _sending(sender, message)
-    if size:
-        yield size, _sending(sender, batch)
-
-
-def _sending(sender: ServiceBusSender, what: object) -> Callable[[], None]:
-    return lambda: sender.send_messages(what)  # type: ignore[arg-type]
-
-
-def _needs_its_own(message: AmqpAnnotatedMessage) -> bool:
-    """A partitioned queue takes a batch of one partition only."""
-    named = {*dict(message.annotations or {})}
-    return "x-opt-partition-key" in named or bool(message.properties and message.properties.group_id)
-
-
-def _copies(receiver: ServiceBusReceiver) -> Iterator[str]:
-    """The identities of the letters that the messages of a queue were sent again for."""
-    for page in peek_all(receiver):
-        for message in page:
-            yield from _origin(message)
-
-
-def _origin(message: ServiceBusReceivedMessage) -> Iterable[str]:
-    found = letter_of(message).properties.get(RESUBMITTED_AS)
-    return [found[-32:]] if isinstance(found, str) else []

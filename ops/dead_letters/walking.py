@@ -73,12 +73,24 @@ def walk(receiver: ServiceBusReceiver, wanted: Wanted, handle: Handle, wait: flo
                 furthest, waiting_since = max(furthest, last), None
             elif waiting_since is None:
                 waiting_since = time.monotonic()
-                _drop_what_is_gone(receiver, wanted)
+                wanted.drop(wanted.letters.keys() - still_there(receiver, wanted))  # others may have completed some
                 _say_waiting(len(wanted.letters), wait)
             elif time.monotonic() - waiting_since >= wait:
                 return
     finally:
         _give_back(receiver, held)
+
+
+def still_there(receiver: ServiceBusReceiver, wanted: Wanted) -> set[int]:
+    """The numbers of the wanted letters that the queue still has, locked or not; nothing is taken."""
+    found: set[int] = set()
+    last = max(wanted.letters, default=0)
+    with closing(peek_all(receiver, min(wanted.letters, default=1))) as pages:
+        for page in pages if wanted.letters else ():
+            found |= {letter.sequence_number for letter in map(letter_of, page) if wanted.includes(letter)}
+            if (page[-1].sequence_number or 0) >= last:
+                break
+    return found
 
 
 def _choose(
@@ -99,18 +111,6 @@ def _take_deferred(receiver: ServiceBusReceiver, wanted: Wanted, handle: Handle)
     for number in sorted(wanted.deferred):
         locked = [(letter_of(found), found) for found in receiver.receive_deferred_messages([number])]
         wanted.drop(handle([taken for taken in locked if wanted.includes(taken[0])]))
-
-
-def _drop_what_is_gone(receiver: ServiceBusReceiver, wanted: Wanted) -> None:
-    """Others may have completed some; a look shows those that are still there, locked or not."""
-    missing = set(wanted.letters)
-    last = max(missing, default=0)
-    with closing(peek_all(receiver, min(missing, default=1))) as pages:
-        for page in pages if missing else ():
-            missing -= {letter.sequence_number for letter in map(letter_of, page) if wanted.includes(letter)}
-            if (page[-1].sequence_number or 0) >= last:
-                break
-    wanted.drop(missing)
 
 
 def _say_waiting(count: int, wait: float) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from azure.servicebus import ServiceBusClient
 
 from ops.dead_letters.record import from_record
-from tests.ops.dead_letters.conftest import QUEUE
+from tests.ops.dead_letters.conftest import QUEUE, UNIQUE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,15 +88,14 @@ def test_purge_again_finds_them_gone(site: Site, tmp_path: Path) -> None:
 
 
 def test_purge_does_not_take_another_letter_with_the_same_number(site: Site, tmp_path: Path) -> None:
-    file = tmp_path / "x"
+    file = str(tmp_path / "x")
     site.bury("job-1")
-    site.run("export", str(file))
-    line = json.loads(file.read_text())
-    file.write_text(json.dumps(line | {"identity": "0" * 32}) + "\n")
+    site.bury("job-2", queue=UNIQUE)
+    site.run("export", file)
 
-    result = site.run("purge", str(file), "--yes", "--wait", "0")
+    result = site.run("purge", file, "--yes", "--wait", "0", "--queue", UNIQUE)
 
-    assert len(site.dead()) == 1
+    assert len(site.dead(UNIQUE)) == 1
     assert result.exit_code == 0
     assert "1 already gone" in result.stderr
 
@@ -123,5 +122,5 @@ def test_purge_refuses_a_file_that_is_no_export(site: Site, tmp_path: Path) -> N
     result = site.run("purge", str(file), "--yes")
 
     assert result.exit_code == 2
-    assert f"Line 2 of {file} is not from `dead-letters export`. Nothing was removed." in result.stderr
+    assert f"Line 2 of {file} is not as `dead-letters export` wrote it. Nothing was done." in result.stderr
     assert len(site.dead()) == 1
