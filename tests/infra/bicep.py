@@ -1,6 +1,7 @@
 """Reads a Bicep file into plain values, so that tests can walk it. Syntax only: it compiles nothing.
 
 A literal becomes its Python value, everything else (a name, a call, a string with ${…}) an Expression with its text.
+A loop is a list of the one body that it repeats, an object with a condition is that object.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Expression:
     """Anything that is worked out at deployment."""
 
     text: str
+    node: Node | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.text
@@ -113,7 +115,7 @@ def value_of(node: Node) -> Any:
     match node.type:
         case "string":
             if any(child.type == "interpolation" for child in node.named_children):
-                return Expression(_text(node))
+                return Expression(_text(node), node)
             return "".join(_text(child) for child in node.named_children)
         case "number":
             return int(_text(node))
@@ -126,10 +128,12 @@ def value_of(node: Node) -> Any:
         case "object":
             pairs = [child.named_children for child in node.named_children if child.type == "object_property"]
             return {_key(pair[0]): value_of([part for part in pair if part.type != "comment"][-1]) for pair in pairs}
-        case "for_statement" | "if_statement":
+        case "if_statement":
             return value_of(node.named_children[-1])
+        case "for_statement":
+            return [value_of(node.named_children[-1])]
         case _:
-            return Expression(_text(node))
+            return Expression(_text(node), node)
 
 
 def names_used(node: Node) -> set[str]:
@@ -154,6 +158,8 @@ def _declaration(node: Node, decorators: dict[str, Any]) -> Declaration:
         said, rest = (value_of(rest[0]) if rest[0].type == "string" else _text(rest[0])), rest[1:]
     existing = any(child.type == "existing" for child in node.children)
     value = value_of(rest[-1]) if rest else None
+    if kind in ("resource", "module") and isinstance(value, list):
+        (value,) = value  # made in a loop
     return Declaration(kind, name, node, value, said, existing, decorators)
 
 

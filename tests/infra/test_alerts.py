@@ -60,7 +60,7 @@ def test_the_broker_alone_is_asked_for_its_own_dead_letters_and_for_what_waits()
     }
     assert "for alert in metricAlerts:" in METRIC_RULES.text
     assert "for condition in alert.conditions:" in METRIC_RULES.text
-    criterion = METRIC_RULES.value["properties"]["criteria"]["allOf"]
+    (criterion,) = METRIC_RULES.value["properties"]["criteria"]["allOf"]
     assert {name: str(value) for name, value in criterion.items() if str(value).startswith("condition.")} == {
         "name": "condition.metric",
         "metricName": "condition.metric",

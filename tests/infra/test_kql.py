@@ -1,12 +1,11 @@
 """The KQL files: checked by their vendor's language service, and against the log line that they read.
 
 The language service needs node and npm. Where they are missing, or npm cannot install, its tests are skipped;
-with KQL_CHECK_REQUIRED=1 they fail instead.
+with VENDOR_CHECKS_REQUIRED=1 they fail instead (vendor.py).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,15 +13,15 @@ import shutil
 import subprocess
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 import pytest
 
 from shared import processing
 from shared.policy import RULES, Outcome, Verdict
+from tests.infra.vendor import TOOLS, install, unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKER = ROOT / "tools" / "kql"
 QUERIES = {path.stem: path for path in sorted((ROOT / "infra" / "queries").glob("*.kql"))}
 STEPS = ("outcomes", "reasons", "latency", "retries", "age", "who-was-hit", "message-story")
 ALERTS = ("dead-letters", "oldest-message", "failure-rate", "environment-faults", "nothing-handled")
@@ -42,40 +41,17 @@ def code(name: str) -> str:
     return "\n".join(line for line in text(name).splitlines() if not line.startswith("//"))
 
 
-def unavailable(why: str) -> NoReturn:
-    if os.environ.get("KQL_CHECK_REQUIRED") == "1":
-        pytest.fail(why)
-    pytest.skip(why)
-
-
 @pytest.fixture(scope="module")
 def packages(pytestconfig: pytest.Config) -> Path:
-    """A folder with the language service in its node_modules: the checker's own, else one kept in pytest's cache."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not node or not npm:
-        unavailable("the KQL check needs node and npm, and they are not on the PATH")
-    if (CHECKER / "node_modules").is_dir():
-        return CHECKER
-    lock = (CHECKER / "package-lock.json").read_bytes()
-    folder = pytestconfig.cache.mkdir(f"kql-{hashlib.sha256(lock).hexdigest()[:12]}")
-    done = folder / "installed"
-    if not done.exists():
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(CHECKER / name, folder)
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        try:
-            ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90)  # noqa: S603  # found above
-        except subprocess.TimeoutExpired:
-            unavailable("npm did not install the Kusto language service within 90 seconds")
-        if ran.returncode:
-            unavailable(f"npm could not install the Kusto language service: {ran.stderr.strip().splitlines()[-1:]}")
-        done.touch()
-    return folder
+    """A folder with the language service in its node_modules."""
+    if not shutil.which("node"):
+        unavailable("the KQL check needs node, and it is not on the PATH")
+    return install(pytestconfig, "kql")
 
 
 def check(packages: Path, *files: Path) -> tuple[dict[str, Any], str]:
     """What the checker found in each file, by the file's stem, and what it wrote for a person."""
-    command = [shutil.which("node") or "node", str(CHECKER / "check.mjs"), "--json", *map(str, files)]
+    command = [shutil.which("node") or "node", str(TOOLS / "kql" / "check.mjs"), "--json", *map(str, files)]
     environment = {**os.environ, "KQL_PACKAGES": str(packages)}
     ran = subprocess.run(command, capture_output=True, text=True, timeout=90, env=environment)  # noqa: S603  # our own script
     assert ran.stdout, ran.stderr

@@ -69,6 +69,11 @@ def test_both_pythons_are_tested_before_anything_is_published() -> None:
     assert (JOBS["package"]["needs"], JOBS["publish"]["needs"]) == ("test", "package")
 
 
+def test_the_vendors_checks_cannot_be_skipped_unseen() -> None:
+    assert JOBS["test"]["env"] == {"VENDOR_CHECKS_REQUIRED": "1"}
+    assert "export VENDOR_CHECKS_REQUIRED=1" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
 def test_only_main_is_published_and_only_that_job_may_sign_in() -> None:
     assert JOBS["publish"]["if"] == "github.ref == 'refs/heads/main' && github.event_name != 'pull_request'"
     assert JOBS["publish"]["environment"] == "production"
