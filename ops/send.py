@@ -35,7 +35,7 @@ class FileFormat(StrEnum):
 def send(
     context: typer.Context,
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="JSON lines or CSV with a header; - reads stdin.")
+        str | None, typer.Argument(metavar="FILE", help="JSON lines or CSV with a header; - reads stdin.")
     ] = None,
     job_id: Annotated[str | None, typer.Option(metavar="ID", help="Send one message: the job to cancel.")] = None,
     note: Annotated[str | None, typer.Option(metavar="TEXT", help="With --job-id: for the job's notes.")] = None,

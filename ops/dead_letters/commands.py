@@ -24,7 +24,7 @@ OlderThan = Annotated[str | None, typer.Option(metavar="AGE", help="Enqueued lon
 NewerThan = Annotated[str | None, typer.Option(metavar="AGE", help="Enqueued within the last 15m, 2h, 3d, …")]
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Numbers in the queue, or MessageIds: the letters' or their senders'."),
+    typer.Argument(metavar="ID", help="Numbers in the queue, or MessageIds: the letters' or their senders'."),
 ]
 Wait = Annotated[
     float,
