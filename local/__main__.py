@@ -8,8 +8,7 @@ import signal
 import sys
 import threading
 
-from local.service_bus import QueueOptions
-from local.stack import Stack
+from local.stack import Stack, as_deployed
 
 _HELP = """\
 The embedded stack is up; Ctrl-C or SIGTERM stops it.
@@ -59,7 +58,7 @@ def main() -> int:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: stop.set())
     stack = Stack(
-        queue=QueueOptions(options.queue),
+        queue=as_deployed(options.queue),
         service_bus_port=options.service_bus_port,
         job_router_port=options.job_router_port,
         administration_port=options.administration_port,

@@ -18,8 +18,20 @@ if TYPE_CHECKING:
 APP = Path(__file__).resolve().parent.parent
 
 
+def as_deployed(name: str = "job-cancellations") -> QueueOptions:
+    """The queue as infra/ makes it; tests/infra/test_queue.py holds the two against each other."""
+    return QueueOptions(
+        name,
+        lock_duration_seconds=300.0,
+        max_delivery_count=30,
+        default_time_to_live_seconds=8 * 86_400.0,
+        dead_letter_on_expiration=True,
+        duplicate_detection_window_seconds=600.0,
+    )
+
+
 class Stack:
-    """A context manager. Ports are picked when 0; the queue is made; the function consumes unless told not to."""
+    """A context manager. Ports are picked when 0; the queue is as deployed unless given; the function consumes it."""
 
     def __init__(
         self,
@@ -31,7 +43,7 @@ class Stack:
         consume: bool = True,
         on_result: Callable[[InvocationResult], None] | None = None,
     ) -> None:
-        self.queue = queue or QueueOptions("job-cancellations")
+        self.queue = queue or as_deployed()
         self.broker = Broker([self.queue], port=service_bus_port, administration_port=administration_port)
         self.job_router = JobRouter(port=job_router_port)
         self._consume = consume

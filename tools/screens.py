@@ -21,7 +21,6 @@ from pathlib import Path
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
 from local.job_router import Fault
-from local.service_bus import QueueOptions
 from local.stack import Stack
 from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, MESSAGE_ID
 from tools import terminal
@@ -220,7 +219,7 @@ class Recorder:
 def record(folder: Path) -> tuple[dict[str, str], str]:
     """Play the incident and work it in the order of docs/operating.md; returns the screens by name, and the picture."""
     ops, letters = "python -m ops", "python -m ops dead-letters"
-    with _Slow(queue=QueueOptions(QUEUE, dead_letter_on_expiration=True)) as stack:
+    with _Slow() as stack:
         incident = Incident(stack)
         recorder = Recorder(stack, folder, incident.known)
         run = recorder.run

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def message(job_id: str, **options: Any) -> ServiceBusMessage:
-    return ServiceBusMessage(json.dumps({"jobId": job_id}), message_id=f"m-{job_id}", **options)
+    return ServiceBusMessage(json.dumps({"jobId": job_id}), **{"message_id": f"m-{job_id}", **options})
 
 
 def test_two_hundred_messages_one_in_five_poisonous_each_end_once_in_the_right_place(
@@ -121,7 +121,7 @@ def test_an_outage_delays_a_message_and_its_lines_tell_one_story(
 def test_two_messages_for_one_job_both_end_well(stack: Stack, send: Callable[..., None], lines: Lines) -> None:
     stack.job_router.add_job("call-1")
 
-    send(stack, message("call-1"), message("call-1"))
+    send(stack, message("call-1"), message("call-1", message_id="another"))
 
     assert drained(stack)
     assert sorted(line["outcome"] for _, line in lines.found) == ["AlreadyCancelled", "Cancelled"]

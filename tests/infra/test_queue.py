@@ -6,6 +6,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+from local.stack import as_deployed
 from ops.finding import Result
 from ops.queue_rules import findings_of
 from shared import call_guard
@@ -95,3 +96,17 @@ def test_the_operators_check_finds_nothing_to_say_against_it() -> None:
     )
     findings = list(findings_of(cast("QueueProperties", queue), Backoff().give_up_after))
     assert [finding for finding in findings if finding.result is not Result.OK] == []
+
+
+def test_the_embedded_stack_has_the_queue_that_is_deployed() -> None:
+    local = as_deployed()
+    assert local.name == read(MAIN).of("param")["queueName"].value
+    assert timedelta(seconds=local.lock_duration_seconds) == LOCK
+    assert local.max_delivery_count == QUEUE["maxDeliveryCount"]
+    give_up_after = read(MAIN).of("param")["redeliveryGiveUpAfterSeconds"].value
+    assert timedelta(seconds=local.default_time_to_live_seconds or 0) == time_to_live(give_up_after)
+    assert local.dead_letter_on_expiration is QUEUE["deadLetteringOnMessageExpiration"]
+    assert local.requires_session is QUEUE["requiresSession"]
+    window = timedelta(seconds=local.duplicate_detection_window_seconds or 0)
+    assert window == duration(QUEUE["duplicateDetectionHistoryTimeWindow"])
+    assert read(MAIN).of("param")["duplicateDetection"].value is True
