@@ -45,6 +45,8 @@ _KNOWN = {
         "See that the function runs and that its time to live is long enough, " + _SEND_AGAIN,
     ),
 }
+# All but Job Router's own codes.
+REASONS = sorted({*_KNOWN, *(rule.reason for rule in RULES if rule.reason)} - {"JobRouterUnavailable"})
 
 
 def advice_for(reason: str, number: int) -> Advice:

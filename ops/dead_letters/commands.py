@@ -16,8 +16,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _complete_reason(incomplete: str) -> list[str]:
+    """For the shell: the reasons that the function and the broker give by themselves."""
+    from ops.dead_letters.advice import REASONS
+
+    return [reason for reason in REASONS if reason.startswith(incomplete)]
+
+
 Reasons = Annotated[
-    list[str] | None, typer.Option("--reason", metavar="REASON", help="Only this reason; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--reason", metavar="REASON", help="Only this reason; may be repeated.", autocompletion=_complete_reason
+    ),
 ]
 Jobs = Annotated[list[str] | None, typer.Option("--job", metavar="ID", help="Only this job; may be repeated.")]
 OlderThan = Annotated[str | None, typer.Option(metavar="AGE", help="Enqueued longer ago than 15m, 2h, 3d, …")]

@@ -97,14 +97,26 @@ def test_help_is_there_at_80_columns_and_nothing_slow_is_imported(options: list[
     assert "Usage:" in shown.stdout
 
 
-def test_a_shell_completes_the_commands() -> None:
-    script = str(ROOT / "ops" / "ops")
+@pytest.mark.parametrize(
+    "words, completed",
+    [
+        ("dead-letters resu", ["resubmit"]),
+        ("dead-letters list --older", ["--older-than"]),
+        (
+            "dead-letters list --reason JobR",
+            [
+                f"JobRouter{what}"
+                for what in ("AccessDenied", "CertificateInvalid", "CredentialUnavailable", "NotReached")
+            ],
+        ),
+    ],
+)
+def test_a_shell_completes_commands_options_and_reasons(words: str, completed: list[str]) -> None:
+    script, count = str(ROOT / "ops" / "ops"), str(len(words.split()))
 
-    completed = run(
-        script, _OPS_COMPLETE="complete_bash", COMP_WORDS="ops dead-letters res", COMP_CWORD="2", PYTHONPATH=""
-    )
+    shown = run(script, _OPS_COMPLETE="complete_bash", COMP_WORDS=f"ops {words}", COMP_CWORD=count, PYTHONPATH="")
 
-    assert completed.stdout.split() == ["resubmit"]
+    assert shown.stdout.split() == completed
 
 
 def test_the_completion_script_is_for_the_command_of_one_word() -> None:
