@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from ops.dead_letters.letter import exported_letter
 from ops.dead_letters.listing import summary
 from ops.dead_letters.reading import select
-from ops.dead_letters.walking import walk
+from ops.dead_letters.walking import complete, walk
 from ops.errors import USAGE, OpsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from azure.servicebus import ServiceBusReceiver
+    from azure.servicebus import ServiceBusClient, ServiceBusReceiver
 
     from ops.dead_letters.letter import Letter
     from ops.dead_letters.selection import Selection
-    from ops.dead_letters.walking import Taken, Wanted
+    from ops.dead_letters.walking import Handle, Taken, Wanted
     from ops.interrupt import Interrupt
+    from ops.target import Target
 
 
 def to_line(letter: Letter) -> str:
@@ -71,26 +73,17 @@ def exported(path: Path) -> Iterator[Letter]:
         raise OpsError(f"{path} cannot be read: {getattr(error, 'strerror', 'it is not UTF-8')}.", USAGE) from error
 
 
-def purge(
-    receiver: ServiceBusReceiver, wanted: Wanted, wait: float, interrupt: Interrupt, tell: Callable[[int], None]
-) -> int:
+def purge(target: Target, wanted: Wanted, wait: float, interrupt: Interrupt, tell: Callable[[int], None]) -> int:
     """Remove the letters, and no other; returns how many. What stays in `wanted` could not be had."""
-    from azure.servicebus.exceptions import MessageLockLostError
+    removed: list[int] = []
 
-    removed = 0
+    def handling(_client: ServiceBusClient, receiver: ServiceBusReceiver) -> AbstractContextManager[Handle]:
+        def remove(taken: list[Taken]) -> Iterator[int]:
+            for letter in complete(receiver, taken, tell):
+                removed.append(letter.sequence_number)
+                yield letter.sequence_number
 
-    def remove(taken: list[Taken]) -> set[int]:
-        nonlocal removed
-        gone = set()
-        for letter, message in taken:
-            try:
-                receiver.complete_message(message)
-            except MessageLockLostError:  # it comes again
-                continue
-            gone.add(letter.sequence_number)
-            tell(1)
-        removed += len(gone)
-        return gone
+        return nullcontext(remove)
 
-    walk(receiver, wanted, remove, wait, interrupt)
-    return removed
+    walk(target, wanted, handling, wait, interrupt)
+    return len(removed)

@@ -10,6 +10,7 @@ import os
 import re
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import IO, TYPE_CHECKING
 
 from ops.errors import REFUSED, OpsError
@@ -27,6 +28,7 @@ class Journal:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self._writing = Lock()  # each connection has a thread
         self.begun: set[str] = set()
         self.sent: set[str] = set()
         file.seek(0)
@@ -53,12 +55,13 @@ class Journal:
         named = list(identities)
         if not named:
             return
-        self._file.write(b"".join(f"{word} {identity}\n".encode() for identity in named))
-        self._file.flush()
-        if safely:
-            os.fsync(self._file.fileno())
-        for identity in named:
-            self._take(word, identity)
+        with self._writing:
+            self._file.write(b"".join(f"{word} {identity}\n".encode() for identity in named))
+            self._file.flush()
+            if safely:
+                os.fsync(self._file.fileno())
+            for identity in named:
+                self._take(word, identity)
 
     def _take(self, word: str, identity: str) -> None:
         self.begun.discard(identity)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ops.console import confirm, progress, stderr
 from ops.dead_letters.exporting import exported, purge
-from ops.dead_letters.reading import dead_letter_receiver
 from ops.dead_letters.walking import Wanted
 from ops.errors import INTERRUPTED, PROBLEMS_FOUND, OpsError
 from ops.interrupt import Interrupt
@@ -30,8 +29,8 @@ def purge_file(target: Target, file: Path, wait: float, *, yes: bool) -> None:
     question = f"Remove the {total:,} dead letters of {file} from queue '{target.queue}'?"
     if not (yes or confirm(question)):
         raise OpsError("Nothing was removed.", PROBLEMS_FOUND)
-    with dead_letter_receiver(target) as receiver, Interrupt() as interrupt, progress("removed:", total) as bar:
-        removed = purge(receiver, wanted, wait, interrupt, bar)
+    with Interrupt() as interrupt, progress("removed:", total) as bar:
+        removed = purge(target, wanted, wait, interrupt, bar)
     left, gone = len(wanted.letters), total - removed - len(wanted.letters)
     text = f"{removed:,} removed" + (f", {gone:,} already gone" if gone else "") + "."
     stderr().print(text, style="warn" if left else "good", markup=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ops.console import progress, stderr
 from ops.dead_letters.exporting import exported
 from ops.dead_letters.journal import open_journal
-from ops.dead_letters.reading import dead_letter_receiver, open_dead_letters
+from ops.dead_letters.reading import dead_letter_receiver
 from ops.dead_letters.resubmit_run import counted, say_add_yes, show_plan
 from ops.dead_letters.resubmitting import Plan
 from ops.dead_letters.sending_again import send_again, settle_doubts
@@ -82,12 +82,11 @@ def _send(target: Target, wanted: Wanted, read: Callable[[], Iterator[Letter]], 
     with (
         open_journal(path) as journal,
         target.client() as client,
-        open_dead_letters(client, target) as dead_letters,
         Interrupt() as interrupt,
         progress("sent again:", total) as bar,
     ):
         try:
-            settle_doubts(journal, client, target.queue, dead_letters)
+            settle_doubts(journal, target)
             letters = _unsent(read(), wanted, journal, sent)
             with client.get_queue_sender(target.queue) as sender:
                 while (batch := list(islice(letters, BATCH))) and not interrupt.requested:

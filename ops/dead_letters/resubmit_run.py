@@ -12,7 +12,7 @@ from ops.console import plain, progress, stderr, stdout, table
 from ops.dead_letters.journal import open_journal
 from ops.dead_letters.listing import rows
 from ops.dead_letters.mending import edited, with_body, with_job_id
-from ops.dead_letters.reading import dead_letter_receiver, open_dead_letters, select
+from ops.dead_letters.reading import dead_letter_receiver, select
 from ops.dead_letters.resubmitting import Plan, Resubmitter, make_plan
 from ops.dead_letters.showing import only_one, pretty
 from ops.errors import INTERRUPTED, PROBLEMS_FOUND, OpsError, explain
@@ -71,18 +71,12 @@ def resubmit(target: Target, selection: Selection, how: How) -> None:
 def _send(target: Target, plan: Plan, mend: Mend, how: How) -> None:
     wanted, total = plan.wanted, plan.count
     failure: OpsError | None = None
-    with (
-        open_journal(how.journal) as journal,
-        target.client() as client,
-        open_dead_letters(client, target) as receiver,
-        Interrupt() as interrupt,
-    ):
-        run = Resubmitter(target, client, journal, mend)
-        with progress("sent again:", total) as bar:
-            try:
-                run.run(receiver, wanted, how.wait, interrupt, bar)
-            except Exception as error:  # noqa: BLE001  # what is done has to be told first
-                failure = explain(error, target, "Send")
+    with open_journal(how.journal) as journal, Interrupt() as interrupt, progress("sent again:", total) as bar:
+        run = Resubmitter(target, journal, mend, bar)
+        try:
+            run.run(wanted, how.wait, interrupt)
+        except Exception as error:  # noqa: BLE001  # what is done has to be told first
+            failure = explain(error, target, "Send")
         done = run.done
     text = f"{done.sent:,} sent again"
     if done.sent_before:

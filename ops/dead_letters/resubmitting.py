@@ -6,23 +6,24 @@ that is killed anywhere leaves the letters, and the next run knows from the jour
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from ops.dead_letters.reading import select
 from ops.dead_letters.sending_again import send_again, settle_doubts
-from ops.dead_letters.walking import Wanted, walk
+from ops.dead_letters.walking import Wanted, complete, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from azure.servicebus import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
     from ops.dead_letters.journal import Journal
     from ops.dead_letters.letter import Letter
     from ops.dead_letters.selection import Selection
-    from ops.dead_letters.walking import Taken
+    from ops.dead_letters.walking import Handle, Taken
     from ops.interrupt import Interrupt
     from ops.target import Target
 
@@ -75,51 +76,42 @@ def make_plan(receiver: ServiceBusReceiver, selection: Selection, mend: Mend, re
 
 
 class Resubmitter:
-    """One run over one queue."""
+    """One run over one queue. tell: told how many more letters are done."""
 
-    def __init__(self, target: Target, client: ServiceBusClient, journal: Journal, mend: Mend) -> None:
+    def __init__(self, target: Target, journal: Journal, mend: Mend, tell: Callable[[int], None]) -> None:
         self._target = target
-        self._client = client
         self._journal = journal
         self._mend = mend
-        self._tell: Callable[[int], None] = lambda _count: None
+        self._tell = tell
+        self._counting = Lock()
         self.done = Done()
 
-    def run(
-        self,
-        receiver: ServiceBusReceiver,
-        wanted: Wanted,
-        wait: float,
-        interrupt: Interrupt,
-        tell: Callable[[int], None],
-    ) -> None:
+    def run(self, wanted: Wanted, wait: float, interrupt: Interrupt) -> None:
         """Send and complete what is wanted; what is left in `wanted` could not be had.
 
-        wait: seconds to wait for letters that somebody else has locked. tell: told how many more are done.
+        wait: seconds to wait for letters that somebody else has locked.
         """
-        self._tell = tell
-        settle_doubts(self._journal, self._client, self._target.queue, receiver)
-        with self._client.get_queue_sender(self._target.queue) as sender:
-            walk(receiver, wanted, lambda taken: self._handle(receiver, sender, taken), wait, interrupt)
+        settle_doubts(self._journal, self._target)
+        walk(self._target, wanted, self._handling, wait, interrupt)
 
-    def _handle(self, receiver: ServiceBusReceiver, sender: ServiceBusSender, taken: list[Taken]) -> set[int]:
-        from azure.servicebus.exceptions import MessageLockLostError
+    @contextmanager
+    def _handling(self, client: ServiceBusClient, receiver: ServiceBusReceiver) -> Iterator[Handle]:
+        with client.get_queue_sender(self._target.queue) as sender:
+            yield lambda taken: self._handle(receiver, sender, taken)
 
+    def _handle(self, receiver: ServiceBusReceiver, sender: ServiceBusSender, taken: list[Taken]) -> Iterator[int]:
         unsent = [letter for letter, _ in taken if letter.identity not in self._journal.sent]
-        sent_before = len(taken) - len(unsent)
         for size in send_again(sender, self._journal, [self._mend(letter) for letter in unsent]):
-            self.done.sent += size
-        settled: set[int] = set()
-        done: list[str] = []
-        for letter, message in taken:
-            try:
-                receiver.complete_message(message)
-            except MessageLockLostError:  # it comes again, and the journal says that it is sent
-                continue
-            settled.add(letter.sequence_number)
-            done.append(letter.identity)
-            self._tell(1)
-        self._journal.mark_done(done)
-        self.done.sent_before += sent_before
-        self.done.completed += len(settled)
-        return settled
+            with self._counting:
+                self.done.sent += size
+        gone: list[str] = []
+        try:
+            # One whose lock is lost by now comes again, and the journal says that it is sent.
+            for letter in complete(receiver, taken, self._tell):
+                gone.append(letter.identity)
+                yield letter.sequence_number
+        finally:
+            self._journal.mark_done(gone)
+            with self._counting:
+                self.done.sent_before += len(taken) - len(unsent)
+                self.done.completed += len(gone)

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from ops.dead_letters.again import again
 from ops.dead_letters.letter import RESUBMITTED_AS, letter_of
-from ops.dead_letters.reading import peek_all
+from ops.dead_letters.reading import open_dead_letters, peek_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from azure.servicebus import ServiceBusClient, ServiceBusReceivedMessage, ServiceBusReceiver, ServiceBusSender
+    from azure.servicebus import ServiceBusReceivedMessage, ServiceBusReceiver, ServiceBusSender
     from azure.servicebus.amqp import AmqpAnnotatedMessage
 
     from ops.dead_letters.journal import Journal
     from ops.dead_letters.letter import Letter
+    from ops.target import Target
 
 
 def send_again(sender: ServiceBusSender, journal: Journal, letters: list[Letter]) -> Iterator[int]:
@@ -34,14 +35,16 @@ def send_again(sender: ServiceBusSender, journal: Journal, letters: list[Letter]
         yield size
 
 
-def settle_doubts(journal: Journal, client: ServiceBusClient, queue: str, dead_letters: ServiceBusReceiver) -> None:
+def settle_doubts(journal: Journal, target: Target) -> None:
     """A run that was killed while sending does not know whether it sent: the queue may, or its dead letters."""
     doubtful = set(journal.begun)
     if not doubtful:
         return
-    with client.get_queue_receiver(queue) as receiver:
-        found = {copy for copy in _copies(receiver) if copy in doubtful}
-    found |= {copy for copy in _copies(dead_letters) if copy in doubtful}
+    with target.client() as client:
+        with client.get_queue_receiver(target.queue) as queue:
+            found = {copy for copy in _copies(queue) if copy in doubtful}
+        with open_dead_letters(client, target) as letters:
+            found |= {copy for copy in _copies(letters) if copy in doubtful}
     journal.mark_sent(found)
     journal.mark_done(doubtful - found)
 

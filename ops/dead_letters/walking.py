@@ -7,31 +7,39 @@ end; where they are many, the rest is free again when its lock ends.
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from ops.console import stderr
 from ops.dead_letters.letter import letter_of
-from ops.dead_letters.reading import peek_all
+from ops.dead_letters.reading import open_dead_letters, peek_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
-    from azure.servicebus import ServiceBusReceivedMessage, ServiceBusReceiver
+    from azure.servicebus import ServiceBusClient, ServiceBusReceivedMessage, ServiceBusReceiver
 
     from ops.dead_letters.letter import Letter
     from ops.interrupt import Interrupt
+    from ops.target import Target
 
-    # Deals with locked letters; returns the numbers of those that are gone from the queue now.
-    Handle = Callable[[list["Taken"]], set[int]]
+    # Deals with locked letters; yields the number of each when it is gone from the queue.
+    Handle = Callable[[list["Taken"]], Iterator[int]]
+    Handling = Callable[[ServiceBusClient, ServiceBusReceiver], AbstractContextManager[Handle]]
 
 Taken = tuple["Letter", "ServiceBusReceivedMessage"]
 
 BATCH = 100  # letters locked, sent and completed together
+# Completing takes a round trip a letter. With as many letters another connection costs less than it saves.
+LETTERS_A_CONNECTION = 250
+MOST_CONNECTIONS = 8
 _POLL = 1.0  # seconds to wait for a message, so that Ctrl-C is heard
 _GIVE_BACK_WITHIN = 5.0  # seconds
-_MOST_HELD = 5_000  # messages kept to be given back
+_MOST_HELD = 5_000  # messages kept to be given back, by all connections together
 
 
 @dataclass
@@ -54,39 +62,113 @@ class Wanted:
             self.letters.pop(number, None)
 
 
-def walk(receiver: ServiceBusReceiver, wanted: Wanted, handle: Handle, wait: float, interrupt: Interrupt) -> None:
-    """Hand every wanted letter to `handle`, once locked. What is gone is taken out of `wanted`; what stays is left.
+def walk(target: Target, wanted: Wanted, handling: Handling, wait: float, interrupt: Interrupt) -> None:
+    """Have every wanted letter handled, once locked. What is gone is taken out of `wanted`; what stays is left.
 
+    handling: opens what handles the letters of one connection; for many letters there are several, with a thread each.
     wait: seconds to wait for letters that somebody else has locked.
     """
+    count = max(1, min(MOST_CONNECTIONS, len(wanted.letters) // LETTERS_A_CONNECTION))
+    team = _Team(count, wanted, wait, interrupt)
+
+    def work(number: int) -> None:
+        try:
+            with (
+                target.client() as client,
+                open_dead_letters(client, target) as receiver,
+                handling(client, receiver) as handle,
+            ):
+                _walk(receiver, handle, team, number)
+        except BaseException:
+            team.failed = True
+            raise
+        finally:
+            team.idle.add(number)
+
+    if count == 1:
+        work(0)
+        return
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            for done in [pool.submit(work, number) for number in range(count)]:
+                done.result()
+        except BaseException:  # a second Ctrl-C comes here too: the others finish what they have begun
+            team.failed = True
+            raise
+
+
+@dataclass
+class _Team:
+    """What the connections know of each other. idle: those that found nothing to do."""
+
+    size: int
+    wanted: Wanted
+    wait: float
+    interrupt: Interrupt
+    failed: bool = False
+    idle: set[int] = field(default_factory=set)
+    _told: Lock = field(default_factory=Lock)
+
+    @property
+    def is_done(self) -> bool:
+        return not self.wanted.letters or self.interrupt.requested or self.failed
+
+    def look_what_is_left(self, receiver: ServiceBusReceiver) -> None:
+        """Once, when nothing comes any more: others may have completed some, or hold them."""
+        if self._told.acquire(blocking=False):  # never released
+            self.wanted.drop(self.wanted.letters.keys() - still_there(receiver, self.wanted))
+            _say_waiting(len(self.wanted.letters), self.wait)
+
+
+def _walk(receiver: ServiceBusReceiver, handle: Handle, team: _Team, number: int) -> None:
+    wanted = team.wanted
     held: dict[int, ServiceBusReceivedMessage] = {}
     furthest, waiting_since = 0, None
     try:
-        _take_deferred(receiver, wanted, handle)
-        while wanted.letters and not interrupt.requested:
+        if number == 0:
+            _take_deferred(receiver, wanted, handle)
+        while not team.is_done:
             batch = receiver.receive_messages(BATCH, max_wait_time=_POLL)
-            chosen = _choose(batch, wanted, held)
+            chosen = _choose(batch, wanted, held, _MOST_HELD // team.size)
             if chosen:
-                wanted.drop(handle(chosen))
+                wanted.drop(handle(chosen))  # one by one, so that what is done counts also when the rest fails
             last = max((message.sequence_number or 0 for message in batch), default=0)
             if chosen or last > furthest:
                 furthest, waiting_since = max(furthest, last), None
-            elif waiting_since is None:
+                team.idle.discard(number)
+                continue
+            team.idle.add(number)
+            if len(team.idle) < team.size:  # what is wanted may be in another one's hands
+                continue
+            if waiting_since is None:
                 waiting_since = time.monotonic()
-                wanted.drop(wanted.letters.keys() - still_there(receiver, wanted))  # others may have completed some
-                _say_waiting(len(wanted.letters), wait)
-            elif time.monotonic() - waiting_since >= wait:
+                team.look_what_is_left(receiver)
+            elif time.monotonic() - waiting_since >= team.wait:
                 return
     finally:
         _give_back(receiver, held)
 
 
+def complete(receiver: ServiceBusReceiver, taken: list[Taken], tell: Callable[[int], None]) -> Iterator[Letter]:
+    """Take letters out of the queue; yields each that is gone, and tells of it."""
+    from azure.servicebus.exceptions import MessageLockLostError
+
+    for letter, message in taken:
+        try:
+            receiver.complete_message(message)
+        except MessageLockLostError:  # it comes again
+            continue
+        tell(1)
+        yield letter
+
+
 def still_there(receiver: ServiceBusReceiver, wanted: Wanted) -> set[int]:
     """The numbers of the wanted letters that the queue still has, locked or not; nothing is taken."""
     found: set[int] = set()
-    last = max(wanted.letters, default=0)
-    with closing(peek_all(receiver, min(wanted.letters, default=1))) as pages:
-        for page in pages if wanted.letters else ():
+    numbers = list(wanted.letters)
+    last = max(numbers, default=0)
+    with closing(peek_all(receiver, min(numbers, default=1))) as pages:
+        for page in pages if numbers else ():
             found |= {letter.sequence_number for letter in map(letter_of, page) if wanted.includes(letter)}
             if (page[-1].sequence_number or 0) >= last:
                 break
@@ -94,14 +176,14 @@ def still_there(receiver: ServiceBusReceiver, wanted: Wanted) -> set[int]:
 
 
 def _choose(
-    batch: list[ServiceBusReceivedMessage], wanted: Wanted, held: dict[int, ServiceBusReceivedMessage]
+    batch: list[ServiceBusReceivedMessage], wanted: Wanted, held: dict[int, ServiceBusReceivedMessage], most_held: int
 ) -> list[Taken]:
     chosen = []
     for message in batch:
         letter = letter_of(message)
         if wanted.includes(letter):
             chosen.append((letter, message))
-        elif len(held) < _MOST_HELD or letter.sequence_number in held:
+        elif len(held) < most_held or letter.sequence_number in held:
             held[letter.sequence_number] = message
     return chosen
 

@@ -5,6 +5,7 @@ NTH: the how-manieth passing of the point. KILL ends the process there as `kill 
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -32,15 +33,14 @@ POINTS: dict[str, tuple[Any, str, bool]] = {
 
 
 def _signalled(method: Callable[..., Any], number: signal.Signals, nth: int, *, after: bool) -> Callable[..., Any]:
-    passed = 0
+    passings = itertools.count(1)
 
     def call(*arguments: Any, **options: Any) -> Any:
-        nonlocal passed
-        passed += 1
-        if passed == nth and not after:
+        is_it = next(passings) == nth  # by each thread for itself
+        if is_it and not after:
             os.kill(os.getpid(), number)
         result = method(*arguments, **options)
-        if passed == nth and after:
+        if is_it and after:
             os.kill(os.getpid(), number)
         return result
 

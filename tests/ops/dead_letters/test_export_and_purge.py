@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from azure.servicebus import ServiceBusClient
 
 from ops.dead_letters.record import from_record
+from ops.dead_letters.walking import LETTERS_A_CONNECTION
 from tests.ops.dead_letters.conftest import QUEUE, UNIQUE
 
 if TYPE_CHECKING:
@@ -74,6 +75,19 @@ def test_purge_removes_what_was_exported_and_nothing_else(site: Site, tmp_path: 
     assert (result.exit_code, result.stderr) == (0, "2 removed.\n")
     assert [json.loads(bytes(letter.body))["jobId"] for letter in site.dead()] == ["job-1", "late"]
     assert {letter.state for letter in site.dead()} == {"active"}
+
+
+def test_many_are_removed_over_several_connections(site: Site, tmp_path: Path) -> None:
+    file = str(tmp_path / "x")
+    count = 2 * LETTERS_A_CONNECTION
+    site.bury_many(count)
+    site.run("export", file)
+    site.bury("late")
+
+    result = site.run("purge", file, "--yes")
+
+    assert (result.exit_code, result.stderr) == (0, f"{count} removed.\n")
+    assert [json.loads(bytes(letter.body))["jobId"] for letter in site.dead()] == ["late"]
 
 
 def test_purge_again_finds_them_gone(site: Site, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from local.job_router import JobRouter
 from local.soak.worker import Worker
+from ops.dead_letters.walking import LETTERS_A_CONNECTION
 from tests.end_to_end.conftest import drained
 from tests.ops.dead_letters.conftest import QUEUE
 
@@ -81,6 +82,41 @@ def test_killed_again_and_again_it_still_sends_each_once(site: Site) -> None:
 
     assert site.sent_jobs() == sorted(jobs)
     assert site.dead() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "point, nth",
+    [
+        ("before sending is noted", 3),
+        ("after sending is noted", 4),
+        ("after the batch is sent", 3),
+        ("after it is noted as sent", 2),
+        ("after a letter is completed", 350),
+        ("before it is noted as done", 3),
+    ],
+)
+def test_on_several_connections_too_nothing_is_lost_or_sent_twice(site: Site, point: str, nth: int) -> None:
+    jobs = site.bury_many(4 * LETTERS_A_CONNECTION)
+
+    assert start(site, "KILL", point, nth, *RESUBMIT).returncode == KILLED
+    run_to_the_end(site)
+
+    assert site.sent_jobs() == sorted(jobs)
+    assert site.dead() == []
+
+
+def test_ctrl_c_ends_all_connections_with_what_they_have_begun(site: Site) -> None:
+    jobs = site.bury_many(4 * LETTERS_A_CONNECTION)
+
+    stopped = start(site, "INT", "after the batch is sent", 2, *RESUBMIT)
+
+    left = len(site.dead())
+    assert stopped.returncode == 130
+    assert stopped.stderr.splitlines()[-1] == f"Interrupted, {left} dead letters left; the same command goes on."
+    assert 0 < left == len(jobs) - len(site.sent())
+    run_to_the_end(site)
+    assert site.sent_jobs() == sorted(jobs)
 
 
 @pytest.fixture

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import proton
 import pytest
+from azure.servicebus import ServiceBusReceiver
+from azure.servicebus.exceptions import ServiceBusConnectionError
 
 from ops.dead_letters.journal import journal_path
+from ops.dead_letters.walking import LETTERS_A_CONNECTION
 from ops.target import Target
 from tests.ops.dead_letters.conftest import QUEUE, UNIQUE
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from azure.servicebus import ServiceBusReceivedMessage
+    from pytest_mock import MockerFixture
 
     from tests.ops.dead_letters.conftest import Site
 
@@ -150,6 +157,43 @@ def test_a_body_that_would_only_die_again_stays_and_is_told(site: Site) -> None:
     assert "python -m ops dead-letters resubmit 2 --edit" in result.stderr
     assert site.sent_jobs() == ["job-1"]
     assert [letter.sequence_number for letter in site.dead()] == [2]
+
+
+def test_on_several_connections_what_somebody_else_has_locked_is_left_and_told_once(site: Site) -> None:
+    count = 2 * LETTERS_A_CONNECTION
+    site.bury_many(count)
+    with site.broker.lock:
+        dead = site.broker.queue(DEAD)
+        dead.lock(dead.entries[7])
+
+    result = site.run("resubmit", "--all", "--yes", "--wait", "0.1")
+
+    assert result.exit_code == 1
+    assert result.stderr.count("locked by somebody else, perhaps") == 1
+    assert "1 dead letter locked by somebody else. Try again" in result.stderr
+    assert len(site.sent_jobs()) == len(set(site.sent_jobs())) == count - 1
+    assert [letter.sequence_number for letter in site.dead()] == [7]
+
+
+def test_where_one_connection_fails_all_stop_and_what_is_left_is_told(site: Site, mocker: MockerFixture) -> None:
+    count = 2 * LETTERS_A_CONNECTION
+    jobs = site.bury_many(count)
+    complete, calls = ServiceBusReceiver.complete_message, itertools.count(1)
+
+    def failing(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
+        if next(calls) == 150:
+            raise ServiceBusConnectionError(message="The connection was forced to close.")
+        complete(receiver, message)
+
+    mocker.patch.object(ServiceBusReceiver, "complete_message", failing)
+    result = site.run("resubmit", "--all", "--yes", "--wait", "0")
+    mocker.stopall()
+
+    assert result.exit_code == 3
+    assert f"{len(site.dead())} dead letters left; the same command goes on." in result.stderr
+    assert site.run("resubmit", "--all", "--yes").exit_code == 0
+    assert site.sent_jobs() == sorted(jobs)
+    assert site.dead() == []
 
 
 def test_what_somebody_else_has_locked_is_left_and_told(site: Site) -> None:
