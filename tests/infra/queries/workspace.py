@@ -92,6 +92,8 @@ def _plain(time: datetime) -> datetime:
 
 
 def _value(value: object, kind: str) -> object:
+    if value is None and kind == "VARCHAR":
+        return ""  # the engine's own: what a lookup or a union does not find is null to it, empty in Kusto
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC)
     return json.loads(value) if kind == "JSON" and isinstance(value, str) else value
