@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,8 @@ class Workspace:
                 f'CREATE OR REPLACE VIEW "{table}" AS SELECT * FROM "kept_{table}" WHERE {bounds}'  # noqa: S608  # names of our own
             )
         # The workbook's parameter is put into the text, as the workbook does it.
-        text = query.replace("{MessageId}", message_id)
-        found = duckdb_kql.query(self._connection, text, query_now=_plain(NOW))
+        translated = _translated(query.replace("{MessageId}", message_id))
+        found = self._connection.sql(translated, params=translated.parameters or None)
         kinds = [str(kind) for kind in found.types]
         return [
             {name: _value(value, kind) for name, value, kind in zip(found.columns, row, kinds, strict=True)}
@@ -85,6 +86,11 @@ class Workspace:
 
     def close(self) -> None:
         self._connection.close()
+
+
+@cache
+def _translated(query: str) -> duckdb_kql.TranslationResult:
+    return duckdb_kql.to_sql(query, {table: list(columns) for table, columns in TABLES.items()}, query_now=_plain(NOW))
 
 
 def _plain(time: datetime) -> datetime:
