@@ -1,7 +1,7 @@
 """The KQL files: checked by their vendor's language service, and against the log line that they read.
 
-The language service needs node and npm. Where they are missing, or npm cannot install, its tests are skipped;
-with VENDOR_CHECKS_REQUIRED=1 they fail instead (vendor.py).
+What they return is tested in queries/. The language service needs node and npm. Where they are missing, or npm cannot
+install, its tests are skipped; with VENDOR_CHECKS_REQUIRED=1 they fail instead (vendor.py).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from azure.functions.servicebus import ServiceBusMessage
 
-from shared import telemetry
+from shared import processing, telemetry
 from shared.call_guard import CallGuard
 from shared.job_router_error import JobRouterError
 from shared.processing import Queue, RedeliveryError, SettlementError, hold, postpone, process
@@ -64,15 +65,19 @@ class Function:
         dead_lettering: Exception | None = None,
         putting_off: Exception | None = None,
         past: Past = NEW,
+        seconds: float = 0.0,
     ) -> Delivery:
-        """One delivery. job_id None: a body without one. The exceptions are what the queue answers."""
+        """One delivery that takes so many seconds. job_id None: a body without one.
+
+        The exceptions are what the queue answers.
+        """
         router: Any = SimpleNamespace(
             cancel_job=_answering(answer, "req-1"), get_job_status=_answering(None, job_status)
         )
         queue = self._queue(dead_lettering, putting_off)
         guard = CallGuard(clock=lambda: 0.0, wait=lambda _: None, jitter=lambda: 0.0)
         message = _message(message_id, job_id, past)
-        return self._delivery(lambda invocation: process(message, invocation, None, router, guard, queue))
+        return self._delivery(lambda invocation: process(message, invocation, None, router, guard, queue), seconds)
 
     def handle_with_bad_settings(
         self, message_id: str = "m-1", *, putting_off: Exception | None = None, past: Past = NEW
@@ -103,16 +108,19 @@ class Function:
         )
         return Queue(settler, _BACKOFF, wait=lambda _: None, now=lambda: _CLOCK, jitter=lambda: 0.5, told=self._told)
 
-    def _delivery(self, call: Callable[[str], object]) -> Delivery:
+    def _delivery(self, call: Callable[[str], object], seconds: float = 0.0) -> Delivery:
         number = next(self._numbers)
         invocation, error = f"inv-{number}", None
-        with written() as lines:
+        with written() as lines, pytest.MonkeyPatch.context() as patch:
+            # How long it takes is for the test to say, not for the machine: no bound is crossed by chance.
+            patch.setattr(processing, "_Record", partial(processing._Record, started=0.0))
+            patch.setattr(processing, "time", SimpleNamespace(monotonic=lambda: seconds))
             try:
                 call(invocation)
             except (RedeliveryError, SettlementError) as raised:
                 error = f"{type(raised).__name__}: {raised}"
         lost = any(json.loads(line.getMessage())["outcome"] == "DeadLetter" for line in lines)
-        return Delivery(invocation, f"{number:032x}", tuple(lines), error, lost)
+        return Delivery(invocation, f"{number:032x}", tuple(lines), error, lost, seconds)
 
 
 @contextmanager

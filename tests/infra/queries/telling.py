@@ -99,3 +99,17 @@ def tell_incoming(workspace: Workspace, *times: datetime, **other: object) -> No
     row = {"ResourceProvider": "MICROSOFT.SERVICEBUS", "MetricName": "IncomingMessages", "Total": 1.0} | other
     for time in times:
         workspace.add("AzureMetrics", time, **row)
+
+
+def tell_somebody_elses(workspace: Workspace, time: datetime) -> None:
+    """Traces of the host and of other apps that speak of an outcome, or are JSON with one, and are no line of ours."""
+    texts = (
+        'the outcome is {"outcome": "Cancelled"}',
+        '{"outcome": "DeadLetter", "reason": "NotOurs", "attempt": 1, "age_seconds": 90000, "duration_ms": 1}',
+        '{"text": "the outcome is open", "invocation_id": "of-another", "attempt": 1, "duration_ms": 1}',
+        '["outcome"]',
+        '"outcome"',
+        "",
+    )
+    for text in texts:
+        workspace.add("AppTraces", time, Message=text, SeverityLevel=3)

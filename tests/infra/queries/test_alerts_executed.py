@@ -10,7 +10,7 @@ import pytest
 
 from tests.infra.queries.evening import DEAD
 from tests.infra.queries.function import USED_UP, Past, refused
-from tests.infra.queries.telling import tell, tell_incoming, tell_lock_lost
+from tests.infra.queries.telling import tell, tell_incoming, tell_lock_lost, tell_somebody_elses
 from tests.infra.queries.workspace import ago
 
 if TYPE_CHECKING:
@@ -43,6 +43,12 @@ def test_lock_lost_errors_beside_good_deliveries_fire_no_alert(workspace: Worksp
     handled(workspace, function, 10)
     for number in range(50):
         tell_lock_lost(workspace, ago(seconds=number))
+    assert workspace.firing() == set()
+
+
+def test_traces_that_are_no_lines_of_ours_fire_no_alert(workspace: Workspace) -> None:
+    for seconds in range(20):
+        tell_somebody_elses(workspace, ago(seconds=seconds))
     assert workspace.firing() == set()
 
 

@@ -49,6 +49,13 @@ def test_the_example_names_the_setting_to_look_at(workspace: Workspace, function
     assert "JOB_ROUTER_CONNECTION_STRING" in row["example"]
 
 
+def test_a_fault_is_one_row_that_says_when_it_was_last_seen(workspace: Workspace, function: Function) -> None:
+    for minutes in (3, 1, 2):
+        tell(workspace, function.handle(answer=refused(401)), ago(minutes=minutes))
+    (row,) = workspace.alert("alert-environment-faults")
+    assert (row["lines"], row["last_seen"]) == (3, ago(minutes=1))
+
+
 def test_bad_settings_fire_with_or_without_a_usable_queue(workspace: Workspace, function: Function) -> None:
     for delivery in (function.handle_with_bad_settings(), function.handle_without_a_queue()):
         tell(workspace, delivery, ago(minutes=1))

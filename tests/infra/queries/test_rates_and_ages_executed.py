@@ -9,7 +9,14 @@ import pytest
 
 from shared.settlement import SendRightMissingError
 from tests.infra.queries.function import Past, refused
-from tests.infra.queries.telling import tell, tell_incoming, tell_lines, tell_lock_lost, tell_request
+from tests.infra.queries.telling import (
+    tell,
+    tell_incoming,
+    tell_lines,
+    tell_lock_lost,
+    tell_request,
+    tell_somebody_elses,
+)
 from tests.infra.queries.workspace import Row, ago
 
 if TYPE_CHECKING:
@@ -108,7 +115,7 @@ def test_a_message_fires_half_an_hour_after_it_was_sent(
 def test_the_row_says_how_many_are_late_how_late_and_how_many_of_them_still_wait(
     workspace: Workspace, function: Function
 ) -> None:
-    """Those that wait: put off, given back because they could not be put off, or not to be dead-lettered."""
+    """Those that wait: put off, given back because they could not be, or because they could not be dead-lettered."""
     for delivery in (
         function.handle("in-time", past=Past(age=60)),
         function.handle("good", past=Past(age=2000)),
@@ -116,10 +123,11 @@ def test_the_row_says_how_many_are_late_how_late_and_how_many_of_them_still_wait
         function.handle("dead", past=Past(age=5000), answer=refused(404)),
         function.handle("put-off", past=Past(age=3000), answer=refused(503)),
         function.handle("given-back", past=Past(age=2500), answer=refused(503), putting_off=SendRightMissingError()),
+        function.handle("put-off-too", past=Past(age=2500), answer=refused(401)),
         function.handle("stuck", past=Past(age=2500), answer=refused(404), dead_lettering=OSError()),
     ):
         tell(workspace, delivery, ago(minutes=1))
-    assert workspace.alert("alert-oldest-message") == [{"late": 6, "oldest_seconds": 5000.0, "still_waiting": 3}]
+    assert workspace.alert("alert-oldest-message") == [{"late": 7, "oldest_seconds": 5000.0, "still_waiting": 4}]
 
 
 def test_a_line_that_does_not_know_its_messages_age_is_left_out(workspace: Workspace, function: Function) -> None:
@@ -189,7 +197,7 @@ def test_what_is_logged_without_handling_a_message_does_not_keep_it_from_firing(
     tell_lock_lost(workspace, ago(minutes=15))
     tell_lines(workspace, function.start_without_telemetry(), ago(minutes=15))
     tell_request(workspace, function.crash(), ago(minutes=15))
-    workspace.add("AppTraces", ago(minutes=15), Message="Host lock lease acquired, outcome: {unknown}")
+    tell_somebody_elses(workspace, ago(minutes=15))
     assert len(unhandled(workspace)) == 1
 
 

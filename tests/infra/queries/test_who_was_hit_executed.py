@@ -37,9 +37,12 @@ def test_of_the_evening_only_the_dead_letters_are_left(workspace: Workspace, eve
 
 
 def test_a_message_is_told_as_its_last_delivery_left_it(workspace: Workspace, function: Function) -> None:
-    first = function.handle(answer=refused(503), past=Past(age=5))
-    second = function.handle(answer=refused(401), past=Past(attempt=2, age=95))
-    tell_in_turn(workspace, first, second)
+    tell_in_turn(
+        workspace,
+        function.handle(answer=refused(503), past=Past(age=5)),
+        function.handle(answer=refused(503), past=Past(attempt=2, age=35)),
+        function.handle(answer=refused(401), past=Past(attempt=3, age=95)),
+    )
     (row,) = hit(workspace)
     assert "Check the access key" in row.pop("description")
     assert row == {
@@ -47,10 +50,10 @@ def test_a_message_is_told_as_its_last_delivery_left_it(workspace: Workspace, fu
         "job_id": "job-1",
         "message_id": "m-1",
         "reason": "JobRouterAccessDenied",
-        "attempt": 2,
-        "deliveries": 2,
+        "attempt": 3,
+        "deliveries": 3,
         "age_seconds": 95.0,
-        "first_seen": ago(minutes=2),
+        "first_seen": ago(minutes=3),
         "last_seen": ago(minutes=1),
     }
 
