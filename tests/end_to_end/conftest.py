@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 QUEUE = "job-cancellations"
 
 
-@pytest.fixture
-def fresh_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The function as a new worker finds it: nothing built yet."""
+def forget_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the function as a new worker finds it: nothing built yet."""
     import importlib
     import sys
 
@@ -31,6 +30,12 @@ def fresh_function(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(sys.modules[name], "_application", None)
             sys.modules[name]._queue_of.cache_clear()
     importlib.invalidate_caches()
+
+
+@pytest.fixture
+def fresh_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As forget_application, for one test."""
+    forget_application(monkeypatch)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The KQL files: checked by their vendor's language service, and against the log line that they read.
 
-The language service needs node and npm. Where they are missing, or npm cannot install, its tests are skipped;
-with VENDOR_CHECKS_REQUIRED=1 they fail instead (vendor.py).
+What they return is tested in queries/. The language service needs node and npm. Where they are missing, or npm cannot
+install, its tests are skipped; with VENDOR_CHECKS_REQUIRED=1 they fail instead (vendor.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pytest
 
 from shared import processing
 from shared.policy import RULES, Outcome, Verdict
+from tests.infra.queries.telling import LOCK_LOST
 from tests.infra.vendor import TOOLS, install, unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,11 +27,6 @@ QUERIES = {path.stem: path for path in sorted((ROOT / "infra" / "queries").glob(
 STEPS = ("outcomes", "reasons", "latency", "retries", "age", "who-was-hit", "message-story")
 ALERTS = ("dead-letters", "oldest-message", "failure-rate", "environment-faults", "nothing-handled")
 LINE = {field.name for field in fields(processing._Record)} - {"started"} | {"duration_ms"}
-# As the host writes it after a message that the function has dead-lettered by its lock token.
-LOCK_LOST = (
-    "Message processing error (Action=Complete, ClientId=…, EntityPath=job-cancellations, Endpoint=…)",
-    "The lock supplied is invalid. Either the lock expired, or the message has already been removed from the queue.",
-)
 
 
 def text(name: str) -> str:

@@ -1,4 +1,6 @@
-"""Runs the whole stack with OpenTelemetry on, sends one message for each argument, and prints what Job Router was told.
+"""Runs the whole stack with OpenTelemetry on, sends one message for each argument, and prints what became of them.
+
+That is: the traceparent of each request that Job Router got, and each line of the function's with its time.
 
 A process of its own: providers are set once in a process's life. An argument is `job-id,trace-parent`.
 """
@@ -16,9 +18,22 @@ from opentelemetry import metrics, trace
 from local.stack import Stack
 
 
+class Lines(logging.Handler):
+    """The function's lines, each with its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, float]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append((record.getMessage(), record.created))
+
+
 def main() -> None:
     """Send, wait until nothing is left to do, flush what was recorded."""
     logging.getLogger().setLevel(logging.INFO)  # as the platform's worker does
+    lines = Lines()
+    logging.getLogger("cancel_job").addHandler(lines)
     with Stack() as stack:
         stack.job_router.add_job("call-1")
         with (
@@ -45,7 +60,8 @@ def main() -> None:
     providers: tuple[Any, ...] = (trace.get_tracer_provider(), metrics.get_meter_provider())
     for provider in providers:
         provider.force_flush()
-    print(json.dumps([request.get("traceparent") for request in requests]))  # noqa: T201  # read by the test
+    told = [request.get("traceparent") for request in requests]
+    print(json.dumps({"told": told, "lines": lines.found}))  # noqa: T201  # read by the test
 
 
 if __name__ == "__main__":
