@@ -24,7 +24,7 @@ from local.job_router import DEVELOPMENT_ACCESS_KEY, JobRouter
 from local.service_bus import Broker, QueueOptions, SharedKey
 from local.service_bus.claims import ROOT_KEY
 from local.soak.chaos import BadSettings, Chaos
-from local.soak.checker import Findings, check
+from local.soak.checker import Findings, check, first_id
 from local.soak.plan import CANCELLED, Planned, plan, prepare
 from local.soak.worker import Worker
 
@@ -40,7 +40,7 @@ _DRAIN_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class Report:
-    """What a soak found, for the command line and the tests."""
+    """What a soak found, for the command line and the tests. dead_letters: messages that ended so."""
 
     findings: Findings
     left: int
@@ -78,7 +78,8 @@ def soak(seed: int, count: int, folder: Path, *, longest_pause: float = 3.0) -> 
             worker.kill()
         letters = broker.messages(QUEUE.name, dead_letter=True)
         findings = check(planned, router.jobs(), letters, worker.logs)
-        return Report(findings, _left(broker), chaos.mishaps, len(letters), time.monotonic() - started)
+        buried = len({first_id(letter) for letter in letters})
+        return Report(findings, _left(broker), chaos.mishaps, buried, time.monotonic() - started)
 
 
 def _settings(broker: Broker, router: JobRouter) -> dict[str, str]:
@@ -154,7 +155,7 @@ def main() -> int:
             options.logs.mkdir(parents=True, exist_ok=True)
         report = soak(seed, options.messages, options.logs or Path(folder))
     print(f"mishaps: {dict(report.mishaps)}")
-    print(f"dead letters {report.dead_letters}, left on the queue {report.left}, {report.seconds:.0f} s")
+    print(f"dead-lettered {report.dead_letters}, left on the queue {report.left}, {report.seconds:.0f} s")
     for name, found in vars(report.findings).items():
         print(f"{name.replace('_', ' '):20} {len(found)}  {'; '.join(found[:5])}".rstrip())
     print(f"again with: make soak ARGS='--seed {seed} --messages {options.messages}'")

@@ -36,7 +36,7 @@ def check(planned: list[Planned], jobs: list[Job], letters: list[StoredMessage],
     findings = Findings()
     by_id = {message.message_id: message for message in planned}
     status = {job.id: job.status for job in jobs}
-    buried = {_first_id(letter): letter for letter in letters}
+    buried = {first_id(letter): letter for letter in letters}
     for message in planned:
         if message.expected == CANCELLED:
             if status.get(message.job_id or "") != "cancelled" and message.message_id not in buried:
@@ -74,7 +74,8 @@ def _wrong_cancels(planned: list[Planned], jobs: list[Job]) -> Iterable[str]:
             yield job.id
 
 
-def _first_id(letter: StoredMessage) -> str:
+def first_id(letter: StoredMessage) -> str:
+    """The MessageId that the sender gave: the same for two letters that a crash at the wrong moment made of one message."""
     return _property(letter, "CancelJobMessageId") or str(letter.message_id)
 
 
