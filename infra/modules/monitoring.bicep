@@ -89,7 +89,9 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {
   }
 }
 
-// Each fires when its query has a row. Severity and window are those that the head of the query names.
+// Each fires when its query has a row. Severity and window are those that the head of the query names. splitBy: columns
+// whose values are an alert each. One that has fired does not fire again before it is resolved: without them the letter of
+// a wrong sender would hide those of an outage.
 var queryAlerts = [
   {
     name: 'dead-letters'
@@ -97,13 +99,15 @@ var queryAlerts = [
     query: loadTextContent('../queries/alert-dead-letters.kql')
     severity: 2
     window: 'PT15M'
+    splitBy: ['reason']
   }
   {
     name: 'oldest-message'
     title: 'Cancellations come late'
     query: loadTextContent('../queries/alert-oldest-message.kql')
     severity: 2
-    window: 'PT15M'
+    window: 'PT45M'
+    splitBy: []
   }
   {
     name: 'failure-rate'
@@ -111,20 +115,23 @@ var queryAlerts = [
     query: loadTextContent('../queries/alert-failure-rate.kql')
     severity: 2
     window: 'PT15M'
+    splitBy: []
   }
   {
     name: 'environment-faults'
     title: 'A setting, a right or a certificate keeps cancellations from working'
     query: loadTextContent('../queries/alert-environment-faults.kql')
     severity: 1
-    window: 'PT15M'
+    window: 'PT45M'
+    splitBy: ['reason']
   }
   {
     name: 'nothing-handled'
     title: 'Messages came, and none was handled'
     query: loadTextContent('../queries/alert-nothing-handled.kql')
-    severity: 1
-    window: 'PT30M'
+    severity: 2
+    window: 'PT6H'
+    splitBy: []
   }
 ]
 
@@ -149,6 +156,13 @@ resource queryRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
             timeAggregation: 'Count'
             operator: 'GreaterThan'
             threshold: 0
+            dimensions: [
+              for column in alert.splitBy: {
+                name: column
+                operator: 'Include'
+                values: ['*']
+              }
+            ]
             failingPeriods: {
               numberOfEvaluationPeriods: 1
               minFailingPeriodsToAlert: 1

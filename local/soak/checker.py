@@ -75,7 +75,7 @@ def _wrong_cancels(planned: list[Planned], jobs: list[Job]) -> Iterable[str]:
 
 
 def first_id(letter: StoredMessage) -> str:
-    """The MessageId that the sender gave: the same for two letters that a crash at the wrong moment made of one message."""
+    """The MessageId that the sender gave: the same for two letters that a crash made of one message."""
     return _property(letter, "CancelJobMessageId") or str(letter.message_id)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 
+from shared.redelivery import Backoff
 from tests.infra.bicep import INFRA, MAIN, MODULES, read
+from tests.infra.iso8601 import duration
 from tests.infra.settings import ROOT
 
 MONITORING = read(INFRA / "modules" / "monitoring.bicep")
@@ -40,27 +43,65 @@ def test_severity_and_window_are_those_that_the_query_asks_for(name: str) -> Non
     assert QUERY_RULES.value["properties"]["evaluationFrequency"] == said[3]
 
 
-def test_a_query_fires_with_its_first_row() -> None:
+def test_a_query_fires_with_its_first_row_and_is_asked_every_five_minutes() -> None:
+    assert QUERY_RULES.value["kind"] == "LogAlert"
     properties = QUERY_RULES.value["properties"]
     (criterion,) = properties["criteria"]["allOf"]
     assert str(criterion["query"]) == "alert.query"
     assert (criterion["timeAggregation"], criterion["operator"], criterion["threshold"]) == ("Count", "GreaterThan", 0)
+    assert criterion["failingPeriods"] == {"numberOfEvaluationPeriods": 1, "minFailingPeriodsToAlert": 1}
     assert (str(properties["windowSize"]), str(properties["severity"])) == ("alert.window", "alert.severity")
+    assert properties["evaluationFrequency"] == "PT5M"
+    assert properties["autoMitigate"] is True, "else each evaluation would mail as long as the row is in the window"
+    assert "muteActionsDuration" not in properties, "it excludes autoMitigate"
     assert [str(scope) for scope in properties["scopes"]] == ["workspace.id"]
     assert "for alert in queryAlerts:" in QUERY_RULES.text
 
 
+def test_each_reason_is_an_alert_of_its_own_so_that_none_hides_another() -> None:
+    assert {name: alert["splitBy"] for name, alert in QUERY_ALERTS.items()} == {
+        "dead-letters": ["reason"],
+        "environment-faults": ["reason"],
+        "oldest-message": [],
+        "failure-rate": [],
+        "nothing-handled": [],
+    }
+    (criterion,) = QUERY_RULES.value["properties"]["criteria"]["allOf"]
+    (dimension,) = criterion["dimensions"]
+    assert (str(dimension["name"]), dimension["operator"], dimension["values"]) == ("column", "Include", ["*"])
+    assert "for column in alert.splitBy:" in QUERY_RULES.text
+
+
+def test_a_window_that_waits_for_the_next_attempt_is_longer_than_the_longest_delay() -> None:
+    """Else the alert would be resolved, and mail so, while the only message that waits is between two attempts."""
+    longest = timedelta(seconds=Backoff().longest_delay)
+    for name in ("environment-faults", "oldest-message"):
+        assert duration(QUERY_ALERTS[name]["window"]) > longest + duration("PT10M"), name
+
+
 def test_the_broker_alone_is_asked_for_its_own_dead_letters_and_for_what_waits() -> None:
     asked = {
-        name: [tuple(condition.values()) for condition in found["conditions"]] for name, found in METRIC_ALERTS.items()
+        name: (
+            found["severity"],
+            found["window"],
+            [tuple(condition.values()) for condition in found["conditions"]],
+        )
+        for name, found in METRIC_ALERTS.items()
     }
+    waits = [("ActiveMessages", "Minimum", "GreaterThan", 0), ("CompleteMessage", "Total", "LessThan", 1)]
     assert asked == {
-        "dead-letter-queue": [("DeadletteredMessages", "Maximum", "GreaterThan", 0)],
-        "messages-wait": [("ActiveMessages", "Minimum", "GreaterThan", 0), ("CompleteMessage", "Total", "LessThan", 1)],
+        "dead-letter-queue": (3, "PT5M", [("DeadletteredMessages", "Maximum", "GreaterThan", 0)]),
+        "messages-wait": (1, "PT15M", waits),
     }
     assert "for alert in metricAlerts:" in METRIC_RULES.text
     assert "for condition in alert.conditions:" in METRIC_RULES.text
-    (criterion,) = METRIC_RULES.value["properties"]["criteria"]["allOf"]
+    properties = METRIC_RULES.value["properties"]
+    assert (str(properties["windowSize"]), str(properties["severity"])) == ("alert.window", "alert.severity")
+    assert (properties["evaluationFrequency"], properties["autoMitigate"]) == ("PT5M", True)
+    assert [str(scope) for scope in properties["scopes"]] == ["namespace.id"]
+    criteria = properties["criteria"]
+    assert criteria["odata.type"] == "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"
+    (criterion,) = criteria["allOf"]
     assert {name: str(value) for name, value in criterion.items() if str(value).startswith("condition.")} == {
         "name": "condition.metric",
         "metricName": "condition.metric",
@@ -68,7 +109,10 @@ def test_the_broker_alone_is_asked_for_its_own_dead_letters_and_for_what_waits()
         "operator": "condition.operator",
         "threshold": "condition.threshold",
     }
-    assert [str(value) for value in criterion["dimensions"][0]["values"]] == ["queueName"]
+    assert criterion["metricNamespace"] == "Microsoft.ServiceBus/namespaces"
+    (dimension,) = criterion["dimensions"]
+    assert (dimension["name"], dimension["operator"]) == ("EntityName", "Include")
+    assert [str(value) for value in dimension["values"]] == ["queueName"]
 
 
 def test_no_alert_looks_at_what_a_lost_lock_touches() -> None:

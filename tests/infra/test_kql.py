@@ -150,7 +150,9 @@ def test_each_file_says_what_it_answers_and_at_which_step() -> None:
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_each_alert_says_how_its_rule_is_set(name: str) -> None:
-    assert re.search(r"^// Alert: any row, severity [0-4], window PT\d+M, every PT\d+M$", text(f"alert-{name}"), re.M)
+    assert re.search(
+        r"^// Alert: any row, severity [0-4], window PT\d+[MH], every PT\d+M$", text(f"alert-{name}"), re.M
+    )
 
 
 def test_the_queries_of_the_guide_are_sound_too(packages: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tests.infra.queries.evening import DEAD
 from tests.infra.queries.function import USED_UP, Past, refused
 from tests.infra.queries.telling import tell, tell_incoming, tell_lock_lost, tell_somebody_elses
 from tests.infra.queries.workspace import ago
+from tests.infra.test_alerts import QUERY_ALERTS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -87,10 +88,10 @@ def make_fire(name: str, workspace: Workspace, function: Function, time: datetim
 
 WINDOWS = {
     "dead-letters": 15,
-    "environment-faults": 15,
+    "environment-faults": 45,
     "failure-rate": 15,
-    "nothing-handled": 30,
-    "oldest-message": 15,
+    "nothing-handled": 360,
+    "oldest-message": 45,
 }
 
 
@@ -102,6 +103,15 @@ def test_an_alert_looks_at_its_window_and_no_further_back(
     assert workspace.firing() == set()
     make_fire(name, workspace, function, ago(minutes=minutes, seconds=-1))
     assert workspace.firing() == {name}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_the_columns_that_an_alert_is_split_by_are_in_its_rows(
+    workspace: Workspace, function: Function, name: str
+) -> None:
+    make_fire(name, workspace, function, ago(minutes=11))
+    (row,) = workspace.alert(f"alert-{name}")
+    assert all(row[column] for column in QUERY_ALERTS[name]["splitBy"])
 
 
 # alert-dead-letters

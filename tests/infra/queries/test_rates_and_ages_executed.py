@@ -158,19 +158,38 @@ def test_messages_that_came_and_no_line_fire(workspace: Workspace, metric: str, 
     assert unhandled(workspace) == [{"came": 4.0, "last_came": ago(minutes=20)}]
 
 
-@pytest.mark.parametrize("minutes", [29.5, 20.0, 0.1])
-def test_one_delivery_since_the_window_began_is_enough(
-    workspace: Workspace, function: Function, minutes: float
-) -> None:
+@pytest.mark.parametrize("minutes", [19.5, 11.0, 0.1])
+def test_one_delivery_since_they_came_is_enough(workspace: Workspace, function: Function, minutes: float) -> None:
     tell_incoming(workspace, ago(minutes=20))
     tell_lines(workspace, function.handle(), ago(minutes=minutes))
     assert unhandled(workspace) == []
 
 
-def test_a_delivery_before_the_window_does_not_count(workspace: Workspace, function: Function) -> None:
+@pytest.mark.parametrize("minutes", [20.5, 45.0, 400.0])
+def test_a_delivery_before_they_came_does_not_count(workspace: Workspace, function: Function, minutes: float) -> None:
     tell_incoming(workspace, ago(minutes=20))
-    tell(workspace, function.handle(), ago(minutes=31))
-    assert len(unhandled(workspace)) == 1
+    tell(workspace, function.handle(), ago(minutes=minutes))
+    assert unhandled(workspace) == [{"came": 1.0, "last_came": ago(minutes=20)}]
+
+
+def test_a_busy_app_that_dies_is_told_of_when_the_grace_is_over(workspace: Workspace, function: Function) -> None:
+    tell_incoming(workspace, *(ago(minutes=minutes) for minutes in range(60)))
+    for minutes in range(15, 60):
+        tell_lines(workspace, function.handle(), ago(minutes=minutes, seconds=-1))
+    assert unhandled(workspace) == [{"came": 4.0, "last_came": ago(minutes=11)}]
+
+
+def test_a_busy_app_that_works_is_not_told_of(workspace: Workspace, function: Function) -> None:
+    tell_incoming(workspace, *(ago(minutes=minutes) for minutes in range(60)))
+    for minutes in range(60):
+        tell_lines(workspace, function.handle(), ago(minutes=minutes, seconds=-1))
+    assert unhandled(workspace) == []
+
+
+@pytest.mark.parametrize("minutes", [31, 120, 359])
+def test_it_goes_on_firing_while_the_message_waits(workspace: Workspace, minutes: int) -> None:
+    tell_incoming(workspace, ago(minutes=minutes))
+    assert workspace.firing() == {"nothing-handled"}
 
 
 @pytest.mark.parametrize("minutes, fires", [(9.9, False), (10.1, True)])
