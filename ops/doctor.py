@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 _CONNECT_SECONDS = 5.0
+_CALLS_AT_ONCE = 16  # maxConcurrentCalls in host.json
 _AMQP, _AMQPS = 5672, 5671
 _NOT_CHECKED = "https://not-checked.invalid"  # stands in for Job Router where nobody wants it looked at
 _SETTINGS_PREFIX = "The function's settings have to be mended: "
@@ -74,13 +75,13 @@ def _settings(environ: Mapping[str, str]) -> tuple[Settings | None, Finding]:
 
 
 def _threads(settings: Settings) -> Finding:
-    if settings.threads > 1:
+    if settings.threads >= _CALLS_AT_ONCE:
         return Finding("Threads", Result.OK, f"A worker handles {settings.threads} messages at once.")
     return Finding(
         "Threads",
         Result.WARN,
-        "A worker handles one message at a time.",
-        "Set PYTHON_THREADPOOL_THREAD_COUNT to 16, as the function app has it.",
+        f"The host sends {_CALLS_AT_ONCE} messages at once, and a worker handles {settings.threads}.",
+        f"Set PYTHON_THREADPOOL_THREAD_COUNT to {_CALLS_AT_ONCE}, as the function app has it.",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import os
 from base64 import b64decode
 from dataclasses import dataclass
 from math import isfinite
@@ -144,8 +145,9 @@ def _seconds(environ: Mapping[str, str], name: str, default: float, limit: int, 
 
 
 def _threads(environ: Mapping[str, str], problems: list[str]) -> int:
-    name = "PYTHON_THREADPOOL_THREAD_COUNT"  # the platform's own setting, 1 when absent
-    text = environ.get(name, "").strip() or "1"
+    name = "PYTHON_THREADPOOL_THREAD_COUNT"  # the platform's own setting
+    # Where it is absent the platform leaves the number to ThreadPoolExecutor, whose documentation this is from.
+    text = environ.get(name, "").strip() or str(min(32, (os.cpu_count() or 1) + 4))
     if not (text.isascii() and text.isdigit() and len(text) < 5 and int(text) > 0):
         problems.append(f"{name} is not a whole number of threads from 1 to 9999: {text[:20]!r}.")
         return 1

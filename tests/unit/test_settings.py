@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from shared.redelivery import Backoff
@@ -35,7 +38,7 @@ def test_an_access_key_is_read_from_the_connection_string() -> None:
         connect_timeout=5.0,
         read_timeout=15.0,
         backoff=Backoff(first_delay=15.0, longest_delay=1800.0, give_up_after=28_800.0),
-        threads=1,
+        threads=ThreadPoolExecutor()._max_workers,
     )
 
 
@@ -173,6 +176,21 @@ def test_a_thread_count_is_a_whole_number(value: str) -> None:
     assert "PYTHON_THREADPOOL_THREAD_COUNT is not a whole number" in problem(
         without(PYTHON_THREADPOOL_THREAD_COUNT=value)
     )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="the vendor's runtime library needs Python 3.13")
+@pytest.mark.parametrize("given", [None, "16"])
+def test_there_are_as_many_threads_as_the_platform_has(monkeypatch: pytest.MonkeyPatch, given: str | None) -> None:
+    from azure_functions_runtime_v1.utils import threadpool
+
+    environ = without()
+    if given:
+        environ["PYTHON_THREADPOOL_THREAD_COUNT"] = given
+        monkeypatch.setenv("PYTHON_THREADPOOL_THREAD_COUNT", given)
+    else:
+        monkeypatch.delenv("PYTHON_THREADPOOL_THREAD_COUNT", raising=False)
+    with ThreadPoolExecutor(threadpool._get_max_workers()) as pool:
+        assert Settings.from_environment(environ).threads == pool._max_workers
 
 
 def usable_queue(environ: dict[str, str]) -> ServiceBusSettings | None:
