@@ -251,7 +251,8 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     category: 'workbook'
     sourceId: toLower(workspace.id)
     version: 'Notebook/1.0'
-    serializedData: loadTextContent('../workbook.json')
+    // The file names no resource; what its queries are asked of is known only here.
+    serializedData: replace(loadTextContent('../workbook.json'), '"fallbackResourceIds": []', '"fallbackResourceIds": ["${workspace.id}"]')
   }
 }
 

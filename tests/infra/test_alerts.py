@@ -142,9 +142,13 @@ def test_the_namespaces_metrics_reach_the_workspace_for_the_alert_that_reads_the
     assert str(setting["properties"]["workspaceId"]) == "workspace.id"
 
 
-def test_the_workbook_is_the_file() -> None:
+def test_the_workbook_is_the_file_and_asks_the_workspace() -> None:
     workbook = MONITORING.resource("Microsoft.Insights/workbooks").value["properties"]
-    assert str(workbook["serializedData"]) == "loadTextContent('../workbook.json')"
+    placeholder, asked = '"fallbackResourceIds": []', '"fallbackResourceIds": ["${workspace.id}"]'
+    assert (
+        str(workbook["serializedData"]) == f"replace(loadTextContent('../workbook.json'), '{placeholder}', '{asked}')"
+    )
+    assert (INFRA / "workbook.json").read_text(encoding="utf-8").count(placeholder) == 1
 
 
 def test_the_monitoring_guide_says_what_to_do_at_each_alert() -> None:

@@ -14,7 +14,8 @@ EVERY = [MAIN, *MODULES]
 BY_NAME = pytest.mark.parametrize("path", EVERY, ids=lambda path: path.stem)
 # Functions of the Bicep language that are used here.
 FUNCTIONS = {
-    *("empty", "guid", "loadJsonContent", "loadTextContent", "resourceGroup", "string", "subscriptionResourceId"),
+    *("empty", "guid", "loadJsonContent", "loadTextContent", "replace", "resourceGroup", "string"),
+    "subscriptionResourceId",
     *("take", "toLower", "union", "uniqueString"),
 }
 DECORATORS = {"allowed", "description", "maxLength", "maxValue", "minLength", "minValue", "secure"}
