@@ -6,8 +6,10 @@ The workflow's schema comes with check-jsonschema. No package carries that of az
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,18 @@ def load(path: Path) -> Any:
 
 JOBS: dict[str, Any] = load(WORKFLOW)["jobs"]
 STEPS = [step for job in JOBS.values() for step in job["steps"]]
+GUIDE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+(FUNCTION,) = (path.parent.name for path in ROOT.glob("*/function.json"))
+# An az that lists the function of that name, from a given call on, and a clock that stands still.
+SHELL = """
+calls=0
+az() {
+    [[ "$1 $2 $3" == "functionapp function show" ]] || return 2
+    while [[ $# -gt 0 && "$1" != --function-name ]]; do shift; done
+    calls=$((calls + 1)) && [[ "$2" == "%s" && $calls -ge %d ]]
+}
+sleep() { :; }
+"""
 
 
 def complaints(path: Path, schema: str) -> str:
@@ -106,10 +120,54 @@ def test_what_is_published_is_the_package_that_was_built_by_the_interpreter_of_t
     assert any("--src package.zip" in step.get("run", "") for step in JOBS["publish"]["steps"])
 
 
+def last_step(function: str, listed_from_call: int) -> int:
+    """The exit code of what the workflow does last, run as GitHub would."""
+    script = SHELL % (function, listed_from_call) + JOBS["publish"]["steps"][-1]["run"]
+    environment = {"APP": "app", "GROUP": "group", "PATH": "/usr/bin:/bin"}
+    command = ["bash", "-e", "-c", script]
+    return subprocess.run(command, env=environment, check=False, capture_output=True, timeout=30).returncode  # noqa: S603
+
+
+@pytest.mark.parametrize("listed_from_call", [1, 3], ids=["at once", "after a while"])
+def test_a_run_is_green_when_the_host_lists_the_function(listed_from_call: int) -> None:
+    assert last_step(FUNCTION, listed_from_call) == 0
+
+
+@pytest.mark.parametrize("function, listed_from_call", [(FUNCTION, 1000), ("another", 1)], ids=["none", "another"])
+def test_a_run_is_red_when_the_host_does_not_list_the_function(function: str, listed_from_call: int) -> None:
+    """Publishing succeeds also when the host cannot load what it was sent."""
+    assert last_step(function, listed_from_call) == 1
+
+
+@pytest.mark.parametrize("text", [TEXT, GUIDE], ids=["workflow", "guide"])
+def test_libraries_are_installed_where_the_app_runs(text: str) -> None:
+    """package.zip has none."""
+    commands = re.findall(r"az functionapp deployment source config-zip .+", text)
+    assert commands
+    for command in map(shlex.split, commands):
+        assert dict(pairwise(command))["--build-remote"] == "true"
+
+
 def test_the_guide_sets_each_variable_that_the_workflow_reads() -> None:
-    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     read_by_the_workflow = set(re.findall(r"vars\.(\w+)", TEXT))
-    assert read_by_the_workflow == set(re.findall(r"gh variable set (\w+)", guide))
+    assert read_by_the_workflow == set(re.findall(r"gh variable set (\w+)", GUIDE))
+
+
+def test_a_variable_reaches_the_input_that_it_is_for() -> None:
+    (login,) = (step["with"] for step in STEPS if step.get("uses", "").startswith("azure/login@"))
+    assert login == {name: f"${{{{ vars.AZURE_{name.replace('-', '_').upper()} }}}}" for name in login}
+    for step in JOBS["publish"]["steps"]:
+        for name, value in step.get("env", {}).items():
+            variable = re.fullmatch(r"\$\{\{ vars\.(\w+) \}\}", value)
+            assert variable, value
+            assert f"gh variable set {variable[1]} --body ${name}\n" in GUIDE, "the guide has the same name for it"
+
+
+def test_the_guide_trusts_the_environment_that_the_workflow_publishes_from() -> None:
+    """Azure compares the subject letter by letter; any other environment, or a branch, cannot sign in."""
+    (subject,) = re.findall(r"--subject (\S+)", GUIDE)
+    assert JOBS["publish"]["environment"] == "production"
+    assert subject.endswith(":environment:production")
 
 
 def test_azure_yaml_names_what_azd_needs() -> None:
