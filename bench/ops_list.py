@@ -1,7 +1,8 @@
 """`python -m bench.ops_list [--letters N] [--rounds N]`: how soon, how long and with how much memory `list` works.
 
 The broker and the tool run in processes of their own; the letters are put there through the broker's own API. `list`
-writes to a pipe, as `| grep` gives it. A smaller queue is measured beside, so that growth of memory shows.
+writes to a pipe, as `| grep` gives it. A smaller queue is measured beside, so that growth of memory shows, and a loop
+around the SDK's `peek_messages` that does nothing with what it gets: the broker's own speed.
 """
 
 from __future__ import annotations
@@ -43,6 +44,20 @@ finally:
 """
 
 
+_BARE = """
+import os
+from azure.servicebus import ServiceBusClient
+with (
+    ServiceBusClient.from_connection_string(os.environ["ServiceBusConnection"]) as client,
+    client.get_queue_receiver(os.environ["CANCELLATION_QUEUE_NAME"], sub_queue="deadletter") as receiver,
+):
+    start, count = 1, 0
+    while page := receiver.peek_messages(250, sequence_number=start):
+        start, count = page[-1].sequence_number + 1, count + len(page)
+print(count)
+"""
+
+
 @dataclass(frozen=True)
 class Taken:
     """Seconds from the process's start to the first row and to its end; its peak resident set in KiB."""
@@ -59,7 +74,7 @@ def measure(count: int, arguments: Sequence[str] = ()) -> Taken:
     Raises:
         RuntimeError: a row is missing, or the tool failed.
     """
-    with _dead_letters(count) as connection_string:
+    with dead_letters(count) as connection_string:
         environment = os.environ | {"ServiceBusConnection": connection_string, "CANCELLATION_QUEUE_NAME": QUEUE}
         began = time.perf_counter()
         first_row, rows, peak = 0.0, 0, 0
@@ -79,8 +94,26 @@ def measure(count: int, arguments: Sequence[str] = ()) -> Taken:
     return Taken(count, first_row, total, peak)
 
 
+def bare(count: int) -> float:
+    """Seconds that the SDK alone takes to look at as many.
+
+    Raises:
+        RuntimeError: it did not see them all.
+    """
+    with dead_letters(count) as connection_string:
+        environment = os.environ | {"ServiceBusConnection": connection_string, "CANCELLATION_QUEUE_NAME": QUEUE}
+        began = time.perf_counter()
+        seen = subprocess.run(
+            [sys.executable, "-c", _BARE], env=environment, capture_output=True, text=True, check=True
+        )
+        total = time.perf_counter() - began
+    if int(seen.stdout) != count:
+        raise RuntimeError(f"The SDK saw {seen.stdout.strip()} of {count}.")
+    return total
+
+
 @contextmanager
-def _dead_letters(count: int) -> Iterator[str]:
+def dead_letters(count: int) -> Iterator[str]:
     """The connection string of a broker with that many dead letters."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -124,6 +157,8 @@ def main() -> None:
                 for values in zip(*((one.first_row, one.total, one.peak_kib / 1024) for one in taken), strict=True)
             )
             print(f"{count:>8,}  {name:<6}  {first:>13.2f}  {total:>9.2f}  {peak:>10.1f}")
+        alone = statistics.median(bare(count) for _ in range(options.rounds))
+        print(f"{count:>8,}  {'bare':<6}  {'':>13}  {alone:>9.2f}")
 
 
 if __name__ == "__main__":
