@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ops.errors import INTERRUPTED
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -33,3 +36,11 @@ class Interrupt:
         self.requested = True
         sys.stderr.write("\nStopping after what is begun; Ctrl-C again stops at once.\n")
         sys.stderr.flush()
+
+
+def stop_at_once() -> NoReturn:
+    """End the process as a kill would, but for the cursor. The journal is whole: each line of it is flushed."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\x1b[?25h\n")
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +38,11 @@ Ids = Annotated[
 ]
 Wait = Annotated[
     float,
-    typer.Option(min=0, metavar="SECONDS", help="How long to wait for letters that somebody else has locked."),
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="How long to wait for letters that somebody else has locked; a lock lasts 5 minutes at most.",
+    ),
 ]
 JournalFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Where it is noted what was sent; else the folder for state.")
@@ -119,7 +122,7 @@ def resubmit_command(
         str | None, typer.Option(metavar="ID", help="Put this job id into the body. One letter only.")
     ] = None,
     edit: Annotated[bool, typer.Option("--edit", help="Mend the body in $EDITOR. One letter only.")] = False,
-    wait: Wait = 65.0,
+    wait: Wait = 310.0,
     journal: JournalFile = None,
 ) -> None:
     """Send letters again, with a fresh attempt count. Without --yes it only says what it would do.
@@ -137,13 +140,12 @@ def resubmit_command(
         python -m ops dead-letters resubmit 12 --set-job-id 8780b28c --yes
     [/bold]
     """
-    from ops.dead_letters.journal import journal_path
     from ops.dead_letters.resubmit_run import How, resubmit
     from ops.dead_letters.selection import Selection, chosen
 
     target = target_of(context)
     selection = chosen(Selection.of(ids or (), reason or (), job or (), older_than, newer_than), everything=everything)
-    how = How(yes, set_job_id, edit, wait, journal or journal_path(target, os.environ))
+    how = How(yes, set_job_id, edit, wait, journal)
     resubmit(target, selection, how)
 
 
@@ -198,13 +200,12 @@ def restore_command(
         python -m ops dead-letters restore old.jsonl --job 8780b28c --yes
     [/bold]
     """
-    from ops.dead_letters.journal import journal_path
     from ops.dead_letters.restoring import restore
     from ops.dead_letters.selection import Selection
 
     target = target_of(context)
     selection = Selection.of((), reason or (), job or ())
-    restore(target, file, selection, journal or journal_path(target, os.environ), yes=yes)
+    restore(target, file, selection, journal, yes=yes)
 
 
 @app.command("purge")
@@ -212,7 +213,7 @@ def purge_command(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `dead-letters export` wrote.", exists=True)],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    wait: Wait = 65.0,
+    wait: Wait = 310.0,
 ) -> None:
     """Remove from the queue the letters that a file of `export` holds, and no others. Asks before.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, TYPE_CHECKING
 
-from ops.errors import REFUSED, OpsError
+from ops.errors import REFUSED, USAGE, OpsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ops.target import Target
 
 _LINE = re.compile(rb"(begun|sent|done) ([0-9a-f]{32})")
+_BEGINNING = re.compile(rb"|(begun|sent|done) [0-9a-f]{0,32}")  # the first line may be torn too
 
 
 class Journal:
@@ -79,6 +80,8 @@ def open_journal(path: Path) -> Iterator[Journal]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not (path.is_file() and _is_journal(path)):
+            raise OpsError(f"{path} is no journal, and would be emptied. Name another place with --journal.", USAGE)
         file = path.open("a+b")
     except OSError as error:
         text = f"The journal {path} cannot be written ({error.strerror}). Name another place with --journal."
@@ -92,10 +95,18 @@ def open_journal(path: Path) -> Iterator[Journal]:
             file.truncate(0)
 
 
+def _is_journal(path: Path) -> bool:
+    with path.open("rb") as file:
+        return bool(_BEGINNING.fullmatch(file.readline(100).lstrip(b"\n").rstrip(b"\n")))
+
+
 def journal_path(target: Target, environ: Mapping[str, str]) -> Path:
     """Where the journal of a queue is: one file for each queue, in the user's folder for state."""
     state = environ.get("XDG_STATE_HOME") or environ.get("LOCALAPPDATA")
-    folder = Path(state) if state else Path.home() / ".local" / "state"
+    try:
+        folder = Path(state) if state else Path.home() / ".local" / "state"
+    except RuntimeError as error:
+        raise OpsError("There is no home folder. Name a place for the journal with --journal.", USAGE) from error
     name = re.sub(r"[^\w.-]", "_", f"{target.host}_{target.queue}".lower())
     return folder / "cancel-job-ops" / f"{name}.journal"
 

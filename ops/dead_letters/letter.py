@@ -28,7 +28,7 @@ RESUBMITTED_TIMES = "CancelJobResubmittedTimes"  # how often by now
 
 NEVER_TRIED = "TTLExpiredException"  # the broker's reason for a message that nobody took in time
 _ATTEMPTS = re.compile(r"attempt: (\d+)|after (\d+) (?:delivery )?attempts")
-_ID_ROOM = 90  # characters kept of the sender's MessageId; with 33 behind it stays under the 128 allowed
+_ID_ROOM = 77  # characters kept of the sender's MessageId; with up to 46 behind it stays under the 128 allowed
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Letter:
     problem: str | None
     read_record: Callable[[], Record]
     is_mended: bool = False
+    changed: str = ""  # of a body that is not what was dead-lettered any more: its hash
 
     @cached_property
     def record(self) -> Record:
@@ -61,7 +62,8 @@ class Letter:
 
     def with_body(self, body: str, job_id: str) -> Letter:
         """The same letter with another body, which names that job."""
-        return replace(self, body=body.encode(), job_id=job_id, problem=None, is_mended=True)
+        changed = body_hash(body.encode())
+        return replace(self, body=body.encode(), job_id=job_id, problem=None, is_mended=True, changed=changed)
 
     @property
     def first_id(self) -> str | None:
@@ -106,8 +108,12 @@ class Letter:
 
     @property
     def next_id(self) -> str:
-        """The MessageId that it is sent again with: the same each time."""
-        return f"{self.first_id[:_ID_ROOM]}~{self.identity}" if self.first_id else self.identity
+        """The MessageId that it is sent again with: the same each time, another one for another body.
+
+        Else a queue that detects duplicates would drop the mended one.
+        """
+        behind = f"{self.changed}~{self.identity}" if self.changed else self.identity
+        return f"{self.first_id[:_ID_ROOM]}~{behind}" if self.first_id else behind
 
 
 def letter_of(message: ServiceBusReceivedMessage) -> Letter:
@@ -143,6 +149,8 @@ def exported_letter(line: Mapping[str, Any]) -> Letter:
     """
     record, enqueued = line["message"], line["enqueued"]
     from_record(record)  # now, and not when half of the file is sent
+    if not all(isinstance(line[name], str) for name in ("reason", "description", "identity", "bodyHash")):
+        raise ValueError("a text is none")
     properties = {name: from_json(value) for name, value in record["application_properties"].items()}
     body, content_type = body_in(record), record["properties"].get("content_type")
     job_id, problem = _judged(body, content_type, properties)
@@ -160,10 +168,16 @@ def exported_letter(line: Mapping[str, Any]) -> Letter:
         job_id=job_id,
         problem=problem,
         read_record=lambda: record,
+        changed="" if body_hash(body) == line["bodyHash"] else body_hash(body),
     )
     if letter.identity != line["identity"]:
         raise ValueError("its number, id or time was changed")
     return letter
+
+
+def body_hash(body: bytes) -> str:
+    """12 hexadecimal digits."""
+    return sha256(body).hexdigest()[:12]
 
 
 def _judged(

@@ -45,7 +45,10 @@ def with_job_id(letter: Letter, job_id: str) -> Letter:
         given = None
     if not isinstance(given, dict):
         raise OpsError("The body is not a JSON object, so it has no place for a job id. Use --edit.", USAGE)
-    return with_body(letter, json.dumps(_set(given, job_id, letter.content_type), ensure_ascii=False))
+    mended = with_body(letter, json.dumps(_set(given, job_id, letter.content_type), ensure_ascii=False))
+    if mended.job_id != job_id:  # an event of an unusual form, which is read in another place than it was put
+        raise OpsError("Nothing was sent, the function would still read another job id. Use --edit.", PROBLEMS_FOUND)
+    return mended
 
 
 def edited(letter: Letter, environ: Mapping[str, str]) -> Letter:
@@ -54,7 +57,10 @@ def edited(letter: Letter, environ: Mapping[str, str]) -> Letter:
     Raises:
         OpsError: the editor fails, or the function would not accept the new body.
     """
-    command = shlex.split(environ.get("VISUAL") or environ.get("EDITOR") or "vi")
+    try:
+        command = shlex.split(environ.get("VISUAL") or environ.get("EDITOR") or "vi") or ["vi"]
+    except ValueError as error:
+        raise OpsError(f"EDITOR is no command ({error}). Set EDITOR.", USAGE) from error
     descriptor, name = tempfile.mkstemp(suffix=".json", prefix=f"dead-letter-{letter.sequence_number}-")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -82,8 +88,13 @@ def _set(given: dict[str, Any], job_id: str, content_type: str | None) -> dict[s
         try:
             data = json.loads(b64decode(given["data_base64"], validate=True))
         except (ValueError, TypeError):
-            data = {}
-        changed = json.dumps({**(data if isinstance(data, dict) else {}), "jobId": job_id}, ensure_ascii=False)
+            data = None
+        changed = json.dumps(_object(data) | {"jobId": job_id}, ensure_ascii=False)
         return given | {"data_base64": b64encode(changed.encode()).decode()}
-    data = given.get("data")
-    return given | {"data": {**(data if isinstance(data, dict) else {}), "jobId": job_id}}
+    return given | {"data": _object(given.get("data", {})) | {"jobId": job_id}}
+
+
+def _object(data: object) -> dict[str, Any]:
+    if not isinstance(data, dict):  # whatever it is, it would be gone, and perhaps a note with it
+        raise OpsError("The event's data is not a JSON object, so it has no place for a job id. Use --edit.", USAGE)
+    return data

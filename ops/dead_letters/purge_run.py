@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ops.console import confirm, progress, stderr
 from ops.dead_letters.exporting import exported, purge
 from ops.dead_letters.walking import Wanted
-from ops.errors import INTERRUPTED, PROBLEMS_FOUND, OpsError
+from ops.errors import INTERRUPTED, PROBLEMS_FOUND, OpsError, explain
 from ops.interrupt import Interrupt
 
 if TYPE_CHECKING:
@@ -25,15 +25,27 @@ def purge_file(target: Target, file: Path, wait: float, *, yes: bool) -> None:
     wanted = Wanted()
     for letter in exported(file):
         wanted.add(letter)
-    total = len(wanted.letters)
-    question = f"Remove the {total:,} dead letters of {file} from queue '{target.queue}'?"
+    total, failure = len(wanted.letters), None
+    removed: list[int] = []  # appended to by several threads
+    question = f"Remove the {total:,} dead letters of {file} from queue '{target.queue}' at {target.host}?"
     if not (yes or confirm(question)):
         raise OpsError("Nothing was removed.", PROBLEMS_FOUND)
     with Interrupt() as interrupt, progress("removed:", total) as bar:
-        removed = purge(target, wanted, wait, interrupt, bar)
-    left, gone = len(wanted.letters), total - removed - len(wanted.letters)
-    text = f"{removed:,} removed" + (f", {gone:,} already gone" if gone else "") + "."
+
+        def tell(more: int) -> None:
+            removed.append(more)
+            bar(more)
+
+        try:
+            purge(target, wanted, wait, interrupt, tell)
+        except Exception as error:  # noqa: BLE001  # what is done has to be told first
+            failure = explain(error, target)
+    count, left = sum(removed), len(wanted.letters)
+    gone = total - count - left
+    text = f"{count:,} removed" + (f", {gone:,} already gone" if gone else "") + "."
     stderr().print(text, style="warn" if left else "good", markup=False)
+    if failure:
+        raise OpsError(f"{failure.sentence} {left:,} left; the same command goes on.", failure.exit_code)
     if interrupt.requested:
         raise OpsError(f"Interrupted, {left:,} left; the same command goes on.", INTERRUPTED)
     if left:

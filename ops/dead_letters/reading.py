@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.dead_letters.letter import letter_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ops.dead_letters.selection import Selection
     from ops.target import Target
 
+TIMEOUT = 30.0  # seconds; without one a connection that is open but silent is waited for without end
 PAGE = 250  # messages a call; Service Bus gives no more at once
 _FIRST_PAGE = 25  # so that the first rows are there at once
 
@@ -38,11 +40,12 @@ def peek_all(receiver: ServiceBusReceiver, start: int = 1) -> Generator[list[Ser
     While a page is being read the next one is fetched, which hides the way to the broker. So nobody else may use the
     receiver until the generator has ended: close it where it is not read to its end.
     """
+    peek = partial(receiver.peek_messages, timeout=TIMEOUT)
     with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(receiver.peek_messages, _FIRST_PAGE, sequence_number=start)
+        coming = ahead.submit(peek, _FIRST_PAGE, sequence_number=start)
         while page := coming.result():
             start = (page[-1].sequence_number or 0) + 1
-            coming = ahead.submit(receiver.peek_messages, PAGE, sequence_number=start)
+            coming = ahead.submit(peek, PAGE, sequence_number=start)
             yield page
 
 
@@ -67,4 +70,4 @@ def _by_number(
 ) -> Generator[list[ServiceBusReceivedMessage], None, None]:
     for number in sorted(selection.sequence_numbers):
         # Where the number is gone, the next one is shown; `takes` sees that.
-        yield receiver.peek_messages(1, sequence_number=number)
+        yield receiver.peek_messages(1, sequence_number=number, timeout=TIMEOUT)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from ops.console import progress, stderr
 from ops.dead_letters.exporting import exported
-from ops.dead_letters.journal import open_journal
+from ops.dead_letters.journal import journal_path, open_journal
 from ops.dead_letters.reading import dead_letter_receiver
 from ops.dead_letters.resubmit_run import counted, say_add_yes, show_plan
 from ops.dead_letters.resubmitting import Plan
@@ -39,7 +40,7 @@ class _Sent:
         return f"{self.now:,} sent again{before}"
 
 
-def restore(target: Target, file: Path, selection: Selection, journal: Path, *, yes: bool) -> None:
+def restore(target: Target, file: Path, selection: Selection, journal: Path | None, *, yes: bool) -> None:
     """Say what would be sent and, with `yes`, send it. The file stays as it is.
 
     Raises:
@@ -53,7 +54,9 @@ def restore(target: Target, file: Path, selection: Selection, journal: Path, *, 
         raise OpsError(f"{file} holds no dead letter that fits and has left queue '{target.queue}'.", PROBLEMS_FOUND)
     show_plan(plan, acts=yes)
     if plan.count and yes:
-        _send(target, plan.wanted, lambda: exported(file), journal)
+        # Apart from resubmit's, which forgets what is no dead letter any more.
+        own = journal or journal_path(target, os.environ).with_suffix(".restore.journal")
+        _send(target, plan.wanted, lambda: exported(file), own)
     elif plan.count:
         say_add_yes(plan)
     if plan.unfit_count:

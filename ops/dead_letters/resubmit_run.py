@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from ops.console import plain, progress, stderr, stdout, table
-from ops.dead_letters.journal import open_journal
+from ops.dead_letters.journal import journal_path, open_journal
 from ops.dead_letters.listing import rows
 from ops.dead_letters.mending import edited, with_body, with_job_id
 from ops.dead_letters.reading import dead_letter_receiver, select
 from ops.dead_letters.resubmitting import Plan, Resubmitter, make_plan
+from ops.dead_letters.sending_again import settle_doubts
 from ops.dead_letters.showing import only_one, pretty
-from ops.errors import INTERRUPTED, PROBLEMS_FOUND, OpsError, explain
+from ops.errors import INTERRUPTED, PROBLEMS_FOUND, USAGE, OpsError, explain
 from ops.interrupt import Interrupt
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from azure.servicebus import ServiceBusReceiver
 
     from ops.dead_letters.letter import Letter
     from ops.dead_letters.resubmitting import Mend
@@ -35,7 +40,7 @@ class How:
     set_job_id: str | None
     edit: bool
     wait: float
-    journal: Path
+    journal: Path | None
 
 
 def resubmit(target: Target, selection: Selection, how: How) -> None:
@@ -44,10 +49,15 @@ def resubmit(target: Target, selection: Selection, how: How) -> None:
     Raises:
         OpsError: something is left in the queue, or the run was interrupted; the sentence says how much.
     """
+    mend: Mend = _unchanged
     with dead_letter_receiver(target) as receiver:
-        mend = _mend(list(select(receiver, selection)), selection, how, target) if _mends(how) else _unchanged
-        with progress("dead letters read:") as bar:
-            plan = make_plan(receiver, selection, mend, bar)
+        if _mends(how):
+            mended = _mended(receiver, selection, how, target)
+            # This letter and no other: one that fits too may have come while the editor was open.
+            plan, mend = Plan.of(mended), _bodily(mended)
+        else:
+            with progress("dead letters read:") as bar:
+                plan = make_plan(receiver, selection, bar)
     if not plan.count and not plan.unfit_count:
         raise OpsError(
             f"No dead letter that fits in queue '{target.queue}'. See: python -m ops dead-letters list", PROBLEMS_FOUND
@@ -60,18 +70,30 @@ def resubmit(target: Target, selection: Selection, how: How) -> None:
             stdout().print("The body would be:", style="name")
             stdout().print(pretty(plan.shown[0].body), markup=False)
         say_add_yes(plan)
+    if plan.missing:
+        stderr().print(f"Nothing fits {plan.missing}.", style="warn", markup=False)
     if plan.unfit_count:
         raise OpsError(
             f"{counted(plan.unfit_count)} cannot be sent again: the body is no cancellation. Mend one at a time: "
             f"python -m ops dead-letters resubmit {plan.unfit[0].sequence_number} --edit",
             PROBLEMS_FOUND,
         )
+    if plan.missing:
+        raise OpsError("Look at what there is: python -m ops dead-letters list", PROBLEMS_FOUND)
 
 
 def _send(target: Target, plan: Plan, mend: Mend, how: How) -> None:
     wanted, total = plan.wanted, plan.count
     failure: OpsError | None = None
-    with open_journal(how.journal) as journal, Interrupt() as interrupt, progress("sent again:", total) as bar:
+    path = how.journal or journal_path(target, os.environ)
+    with open_journal(path) as journal, Interrupt() as interrupt, progress("sent again:", total) as bar:
+        if _mends(how):
+            settle_doubts(journal, target)
+            if journal.sent & set(wanted.letters.values()):
+                raise OpsError(
+                    "An earlier run has sent this letter again as it was. Take it out without --edit and --set-job-id, "
+                    "and send the right cancellation: python -m ops send --job-id ID"
+                )
         run = Resubmitter(target, journal, mend, bar)
         try:
             run.run(wanted, how.wait, interrupt)
@@ -115,15 +137,21 @@ def say_add_yes(plan: Plan) -> None:
     stderr().print(f"Nothing was sent. To send {counted(plan.count)} again, add --yes.", style="name", markup=False)
 
 
-def _mend(found: list[Letter], selection: Selection, how: How, target: Target) -> Mend:
-    """How the one letter is changed; asked once, so that the editor opens once."""
-    named = [*map(str, selection.sequence_numbers), *selection.message_ids]
-    letter = only_one(found, named[0] if named else "", target.queue)
-    mended = letter
+def _mended(receiver: ServiceBusReceiver, selection: Selection, how: How, target: Target) -> Letter:
+    """The one letter that is meant, with another body."""
+    given = next(iter([*map(str, selection.sequence_numbers), *selection.message_ids]), "")
+    with closing(select(receiver, selection)) as letters:
+        found = list(letters if given else islice(letters, 2))
+    if not given and len(found) > 1:
+        raise OpsError("--edit and --set-job-id mend one letter: give its number.", USAGE)
+    letter = only_one(found, given, target.queue)
     if how.set_job_id is not None:
-        mended = with_job_id(mended, how.set_job_id)
-    if how.edit:
-        mended = edited(mended, os.environ)
+        letter = with_job_id(letter, how.set_job_id)
+    return edited(letter, os.environ) if how.edit else letter
+
+
+def _bodily(mended: Letter) -> Mend:
+    """What puts the new body into the letter once it is locked."""
     body = mended.body.decode()
     return lambda given: with_body(given, body)
 

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from ops.dead_letters.reading import select
+from ops.dead_letters.selection import Found
 from ops.dead_letters.sending_again import send_again, settle_doubts
 from ops.dead_letters.walking import Wanted, complete, walk
 
@@ -41,6 +42,14 @@ class Plan:
     shown: list[Letter] = field(default_factory=list)
     unfit: list[Letter] = field(default_factory=list)
     unfit_count: int = 0
+    missing: str = ""  # what was asked for and is not there
+
+    @classmethod
+    def of(cls, letter: Letter) -> Plan:
+        """One letter."""
+        plan = cls()
+        plan.add(letter)
+        return plan
 
     def add(self, letter: Letter) -> None:
         """One that is no cancellation would only die again: it is left where it is."""
@@ -66,12 +75,14 @@ class Done:
     completed: int = 0
 
 
-def make_plan(receiver: ServiceBusReceiver, selection: Selection, mend: Mend, read: Callable[[int], None]) -> Plan:
+def make_plan(receiver: ServiceBusReceiver, selection: Selection, read: Callable[[int], None]) -> Plan:
     """Look at the dead-letter queue, and take nothing out of it."""
-    plan = Plan()
+    plan, found = Plan(), Found(selection)
     with closing(select(receiver, selection, read)) as letters:
         for letter in letters:
-            plan.add(mend(letter))
+            plan.add(letter)
+            found.note(letter)
+    plan.missing = found.missing
     return plan
 
 
@@ -91,7 +102,7 @@ class Resubmitter:
 
         wait: seconds to wait for letters that somebody else has locked.
         """
-        settle_doubts(self._journal, self._target)
+        settle_doubts(self._journal, self._target, forget_gone=True)
         walk(self._target, wanted, self._handling, wait, interrupt)
 
     @contextmanager

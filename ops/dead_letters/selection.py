@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ops.dead_letters.letter import Letter
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_MOST_NAMED = 10  # of each kind, in a sentence
 _LONGEST = 36_500 * 86_400.0  # seconds; more leaves the calendar
 
 
@@ -54,8 +55,8 @@ class Selection:
             texts,
             frozenset(reason.casefold() for reason in reasons),
             frozenset(jobs),
-            now - age(older_than) if older_than else None,
-            now - age(newer_than) if newer_than else None,
+            None if older_than is None else now - age(older_than),
+            None if newer_than is None else now - age(newer_than),
         )
 
     @property
@@ -80,6 +81,29 @@ class Selection:
 
     def _names(self, letter: Letter) -> bool:
         return letter.message_id in self.message_ids or letter.first_id in self.message_ids
+
+
+class Found:
+    """What of a selection has met a letter; the rest may be mistyped."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._numbers = set(selection.sequence_numbers)
+        self._ids = set(selection.message_ids)
+        self._reasons = set(selection.reasons)
+        self._jobs = set(selection.jobs)
+
+    def note(self, letter: Letter) -> None:
+        self._numbers.discard(letter.sequence_number)
+        self._ids -= {letter.message_id, letter.first_id}
+        self._reasons.discard(letter.reason.casefold())
+        self._jobs.discard(letter.job_id or "")
+
+    @property
+    def missing(self) -> str:
+        """In words; empty where nothing is missing."""
+        named = [*map(str, sorted(self._numbers)), *sorted(self._ids)]
+        parts = [("id", named), ("reason", sorted(self._reasons)), ("job", sorted(self._jobs))]
+        return ", ".join(f"{kind} {value!r}" for kind, values in parts for value in values[:_MOST_NAMED])
 
 
 def chosen(selection: Selection, *, everything: bool) -> Selection:

@@ -62,15 +62,15 @@ def show_letter(console: Console, letter: Letter) -> None:
     if named:
         made = table("property", "type", "value")
         for name, value in named.items():
-            made.add_row(plain(name), type(value).__name__, plain(str(value)))
+            made.add_row(Text(plain(name)), type(value).__name__, Text(plain(str(value))))
         _part(console, "Application properties", made)
     made = table("property", "value")
-    made.add_row("message_id", plain(str(letter.message_id)))
+    made.add_row("message_id", Text(plain(str(letter.message_id))))
     for name, value in letter.record["properties"].items():
         if name != "message_id":
-            made.add_row(name, plain(str(value)))
+            made.add_row(name, Text(plain(str(value))))
     for name, value in letter.record["annotations"].items():
-        made.add_row(plain(name), plain(str(value)))
+        made.add_row(Text(plain(name)), Text(plain(str(value))))
     _part(console, "Message", made)
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from ops.console import stderr
 from ops.dead_letters.letter import letter_of
-from ops.dead_letters.reading import open_dead_letters, peek_all
+from ops.dead_letters.reading import TIMEOUT, open_dead_letters, peek_all
+from ops.interrupt import stop_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +39,7 @@ BATCH = 100  # letters locked, sent and completed together
 LETTERS_A_CONNECTION = 250
 MOST_CONNECTIONS = 8
 _POLL = 1.0  # seconds to wait for a message, so that Ctrl-C is heard
-_GIVE_BACK_WITHIN = 5.0  # seconds
+_GIVE_BACK_WITHIN = 20.0  # seconds
 _MOST_HELD = 5_000  # messages kept to be given back, by all connections together
 
 
@@ -92,7 +93,9 @@ def walk(target: Target, wanted: Wanted, handling: Handling, wait: float, interr
         try:
             for done in [pool.submit(work, number) for number in range(count)]:
                 done.result()
-        except BaseException:  # a second Ctrl-C comes here too: the others finish what they have begun
+        except KeyboardInterrupt:  # the second one; a thread that waits for the network could not be ended otherwise
+            stop_at_once()
+        except BaseException:
             team.failed = True
             raise
 
@@ -190,14 +193,20 @@ def _choose(
 
 def _take_deferred(receiver: ServiceBusReceiver, wanted: Wanted, handle: Handle) -> None:
     """A letter that somebody deferred is received by its number only."""
+    from azure.servicebus.exceptions import MessageNotFoundError
+
     for number in sorted(wanted.deferred):
-        locked = [(letter_of(found), found) for found in receiver.receive_deferred_messages([number])]
+        try:
+            found = receiver.receive_deferred_messages([number], timeout=TIMEOUT)
+        except MessageNotFoundError:  # gone, or somebody else has locked it
+            continue
+        locked = [(letter_of(message), message) for message in found]
         wanted.drop(handle([taken for taken in locked if wanted.includes(taken[0])]))
 
 
 def _say_waiting(count: int, wait: float) -> None:
     if count and wait:
-        text = f"{count:,} are locked by somebody else, perhaps a run that was stopped; waiting up to {wait:.0f} s."
+        text = f"{count:,} are locked by somebody else, perhaps by a run that was stopped; waiting up to {wait:.0f} s."
         stderr().print(text, style="warn", markup=False)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING
 
-from azure.servicebus import ServiceBusClient
+from azure.servicebus import ServiceBusClient, ServiceBusReceiver
+from azure.servicebus.exceptions import ServiceBusConnectionError
 
 from ops.dead_letters.record import from_record
 from ops.dead_letters.walking import LETTERS_A_CONNECTION
@@ -13,6 +15,9 @@ from tests.ops.dead_letters.conftest import QUEUE, UNIQUE
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from azure.servicebus import ServiceBusReceivedMessage
+    from pytest_mock import MockerFixture
 
     from tests.ops.dead_letters.conftest import Site
 
@@ -138,3 +143,22 @@ def test_purge_refuses_a_file_that_is_no_export(site: Site, tmp_path: Path) -> N
     assert result.exit_code == 2
     assert f"Line 2 of {file} is not as `dead-letters export` wrote it. Nothing was done." in result.stderr
     assert len(site.dead()) == 1
+
+
+def test_a_purge_that_fails_says_how_many_it_removed(site: Site, tmp_path: Path, mocker: MockerFixture) -> None:
+    file = str(tmp_path / "x")
+    site.bury_many(5)
+    site.run("export", file)
+    complete, calls = ServiceBusReceiver.complete_message, itertools.count(1)
+
+    def failing(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
+        if next(calls) == 4:
+            raise ServiceBusConnectionError(message="The connection was forced to close.")
+        complete(receiver, message)
+
+    mocker.patch.object(ServiceBusReceiver, "complete_message", failing)
+    result = site.run("purge", file, "--yes")
+
+    assert result.exit_code == 3
+    assert result.stderr.startswith("3 removed.\n")
+    assert "2 left; the same command goes on." in result.stderr

@@ -100,3 +100,36 @@ def test_an_edit_that_is_no_good_sends_nothing(site: Site, tmp_path: Path, code:
     assert result.exit_code in (1, 3)
     assert words in result.stderr
     assert (len(site.dead()), site.sent()) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "body, properties",
+    [
+        (b'{"specversion": "1.0", "jobId": "wrong"}', {"ce-specversion": "1.0"}),
+        (b'{"specversion": "1.0", "data": "text with a note"}', {}),
+        (b'{"specversion": "1.0", "data": null}', {}),
+        (b'{"specversion": "1.0", "data_base64": "AAAA"}', {}),
+    ],
+    ids=["read in another place", "text as data", "no data", "no JSON as data"],
+)
+def test_an_event_in_which_a_job_id_has_no_place_is_left_to_the_editor(
+    site: Site, body: bytes, properties: dict[str, str]
+) -> None:
+    site.bury(body=body, properties=properties)
+
+    result = site.run("resubmit", "1", "--set-job-id", "job-7", "--yes")
+
+    assert result.exit_code in (1, 2)
+    assert "Use --edit." in result.stderr
+    assert (site.sent(), len(site.dead())) == ([], 1)
+
+
+@pytest.mark.parametrize("command", ["'", " "])
+def test_an_editor_that_is_no_command(site: Site, command: str) -> None:
+    site.bury("job-1")
+
+    result = site.run("resubmit", "1", "--edit", "--yes", EDITOR=command, VISUAL=None, PATH="")
+
+    assert "Traceback" not in result.stderr
+    assert result.exit_code in (2, 3)
+    assert site.sent() == []

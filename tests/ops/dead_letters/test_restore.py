@@ -262,3 +262,50 @@ def test_ctrl_c_finishes_the_batch_and_says_what_is_left(site: Site, file: Path)
     assert stopped.stderr.splitlines()[-1] == "Interrupted, 100 dead letters left; the same command goes on."
     assert site.run("restore", str(file), "--yes").exit_code == 0
     assert site.sent_jobs() == sorted(jobs)
+
+
+def test_a_letter_that_stands_twice_in_the_file_is_sent_once(site: Site, file: Path) -> None:
+    jobs = site.bury_many(5)
+    purged(site, file)
+    file.write_text("\ufeff" + file.read_text() * 2 + "\n")  # an editor's mark, and an empty line
+
+    result = site.run("restore", str(file), "--yes")
+
+    assert (result.exit_code, result.stderr) == (0, "5 sent again.\n")
+    assert site.sent_jobs() == jobs
+
+
+@pytest.mark.parametrize("command", ["restore", "purge"])
+def test_exports_of_two_queues_in_one_file_are_refused(site: Site, file: Path, tmp_path: Path, command: str) -> None:
+    site.bury("job-1")
+    site.bury("job-2", queue=UNIQUE)
+    site.run("export", str(file))
+    site.run("export", str(tmp_path / "other"), "--queue", UNIQUE)
+    file.write_text(file.read_text() + (tmp_path / "other").read_text())
+
+    result = site.run(command, str(file), "--yes")
+
+    assert result.exit_code == 2
+    assert "two queues' exports are mixed" in result.stderr
+    assert (site.sent(), len(site.dead())) == ([], 1)
+
+
+def test_a_mended_letter_is_not_dropped_as_a_duplicate_of_the_one_that_was_wrong(site: Site, file: Path) -> None:
+    site.bury("typo-1", queue=UNIQUE, message_id="m")
+    site.run("export", str(file), "--queue", UNIQUE)
+    site.run("resubmit", "--all", "--yes", "--queue", UNIQUE)
+    file.write_text(file.read_text().replace("typo-1", "job-1"))
+
+    assert site.run("restore", str(file), "--yes", "--queue", UNIQUE).exit_code == 0
+
+    sent = site.sent(UNIQUE)
+    assert [json.loads(bytes(message.body))["jobId"] for message in sent] == ["typo-1", "job-1"]
+    assert len({message.message_id for message in sent}) == 2
+
+
+def test_an_export_is_its_owners(site: Site, file: Path) -> None:
+    """It holds the notes."""
+    site.bury("job-1")
+    site.run("export", str(file))
+
+    assert file.stat().st_mode & 0o077 == 0

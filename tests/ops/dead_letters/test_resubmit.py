@@ -13,6 +13,7 @@ from azure.servicebus import ServiceBusReceiver
 from azure.servicebus.exceptions import ServiceBusConnectionError
 
 from ops.dead_letters.journal import journal_path
+from ops.dead_letters.mending import with_body
 from ops.dead_letters.walking import LETTERS_A_CONNECTION
 from ops.target import Target
 from tests.ops.dead_letters.conftest import QUEUE, UNIQUE
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from azure.servicebus import ServiceBusReceivedMessage
     from pytest_mock import MockerFixture
 
+    from ops.dead_letters.letter import Letter
     from tests.ops.dead_letters.conftest import Site
 
 DEAD = f"{QUEUE}/$deadletterqueue"
@@ -258,4 +260,92 @@ def test_a_journal_that_is_torn_is_read_as_far_as_it_is_whole(site: Site, tmp_pa
 
     assert site.run("resubmit", "--all", "--yes", "--journal", str(journal)).exit_code == 0
     assert site.sent_jobs() == ["job-1"]
+    assert journal.read_bytes() == b""
+
+
+def test_what_was_asked_for_and_is_not_there_is_named(site: Site) -> None:
+    site.bury_many(2)
+
+    result = site.run("resubmit", "1", "99999", "id:nobody", "--reason", "JobNotFound", "--reason", "Exausted", "--yes")
+
+    assert result.exit_code == 1
+    assert "Nothing fits id '99999', id 'nobody', reason 'exausted'." in result.stderr
+    assert site.sent_jobs() == ["job-0"]
+
+
+def test_a_letter_that_comes_while_the_editor_is_open_is_not_mended_too(site: Site, mocker: MockerFixture) -> None:
+    site.bury(body=b'{"job_id": "customer-a"}', reason="InvalidCancellation")
+
+    def editing(letter: Letter, _environ: object) -> Letter:
+        site.bury(body=b'{"job_id": "customer-b"}', reason="InvalidCancellation")
+        return with_body(letter, '{"jobId": "customer-a"}')
+
+    mocker.patch("ops.dead_letters.resubmit_run.edited", editing)
+    result = site.run("resubmit", "--reason", "InvalidCancellation", "--edit", "--yes")
+
+    assert result.exit_code == 0, result.output
+    assert site.sent_jobs() == ["customer-a"]
+    assert [bytes(letter.body) for letter in site.dead()] == [b'{"job_id": "customer-b"}']
+
+
+def test_only_one_letter_is_mended_at_a_time(site: Site) -> None:
+    site.bury_many(3)
+
+    result = site.run("resubmit", "--all", "--set-job-id", "job-9", "--yes")
+
+    assert (result.exit_code, site.sent()) == (2, [])
+    assert "--edit and --set-job-id mend one letter: give its number." in result.stderr
+
+
+def test_a_letter_that_was_sent_as_it_was_is_not_taken_out_as_if_it_had_been_mended(site: Site, tmp_path: Path) -> None:
+    site.bury("wrong")
+    journal = tmp_path / "x.journal"
+    identity = json.loads((site.run("export", str(tmp_path / "x")), (tmp_path / "x").read_text())[1])["identity"]
+    journal.write_text(f"sent {identity}\n")
+
+    result = site.run("resubmit", "1", "--set-job-id", "right", "--yes", "--journal", str(journal))
+
+    assert result.exit_code == 3
+    assert "An earlier run has sent this letter again as it was." in result.stderr
+    assert (site.sent(), len(site.dead())) == ([], 1)
+
+
+@pytest.mark.parametrize("size", [3000, 3011, 3022, 3033])
+def test_a_batch_that_is_full_for_the_client_is_not_too_large_for_the_broker(site: Site, size: int) -> None:
+    for number in range(100):
+        body = json.dumps({"jobId": f"job-{number:02}", "note": "x" * size})[: -(len(f'"job-{number:02}"') + 30)] + '"}'
+        site.bury(body=body.encode(), message_id=f"m-{number:02}")
+
+    result = site.run("resubmit", "--all", "--yes")
+
+    assert result.exit_code == 0, result.output
+    assert len(site.sent()) == 100
+
+
+@pytest.mark.parametrize("content", [b"precious\n", b"{}", b"begun but what\n", bytes(200)])
+def test_a_file_that_is_no_journal_is_not_emptied(site: Site, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "keep"
+    file.write_bytes(content)
+    site.bury("job-1")
+
+    result = site.run("resubmit", "--all", "--yes", "--journal", str(file))
+
+    assert (result.exit_code, file.read_bytes()) == (2, content)
+    assert "is no journal, and would be emptied." in result.stderr
+    assert site.sent() == []
+
+
+def test_a_device_is_no_journal(site: Site) -> None:
+    site.bury("job-1")
+
+    assert site.run("resubmit", "--all", "--yes", "--journal", "/dev/full").exit_code == 2
+    assert site.sent() == []
+
+
+def test_the_journal_forgets_what_is_no_dead_letter_any_more(site: Site, tmp_path: Path) -> None:
+    journal = tmp_path / "x.journal"
+    journal.write_text(f"sent {'a' * 32}\n")
+    site.bury("job-1")
+
+    assert site.run("resubmit", "--all", "--yes", "--journal", str(journal)).exit_code == 0
     assert journal.read_bytes() == b""

@@ -89,3 +89,13 @@ def test_every_reason_has_a_next_step(reason: str) -> None:
 
     assert advice.meaning.endswith(".")
     assert "resubmit 7" in advice.next_step
+
+
+@pytest.mark.parametrize("text", ["[/order]-1", "[b]-1", "[/INST] x", "[red]"])
+def test_brackets_of_a_stranger_are_shown_as_they_are(site: Site, text: str) -> None:
+    site.bury(message_id=text, properties={text: text})
+
+    result = site.run("show", "1")
+
+    assert result.exit_code == 0
+    assert result.stdout.count(text) >= 3
