@@ -90,7 +90,12 @@ def _service_bus(target: Target, backoff: Backoff) -> Iterator[Finding]:
     yield network
     if network.result is Result.FAIL:
         return
-    with target.client() as client:
+    try:
+        made = target.client()
+    except Exception as error:  # noqa: BLE001  # what the SDK does not take ends no examination
+        yield Finding("Service Bus", Result.FAIL, explain(error, target).sentence)
+        return
+    with made as client:
         receive = _right("Receive", "Listen", target, lambda: _peek(client, target), "A receiver opened and peeked.")
         yield receive
         send = _right(
@@ -106,6 +111,8 @@ def _network(target: Target) -> Finding:
     number = int(port) if port.isdigit() else _AMQP if target.is_emulator else _AMQPS
     try:
         socket.create_connection((host, number), _CONNECT_SECONDS).close()
+    except UnicodeError:  # 'a..b': what no name server can be asked
+        return Finding("Network", Result.FAIL, explain(ConnectionError("not known"), target).sentence)
     except OSError as error:
         # Every failure on the way to a host is one of its connection, also a name that nobody knows.
         return Finding("Network", Result.FAIL, explain(ConnectionError(str(error)), target).sentence)
