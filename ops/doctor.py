@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 _CONNECT_SECONDS = 5.0
+_PEEK_SECONDS = 30  # as in counts.py
 _CALLS_AT_ONCE = 16  # maxConcurrentCalls in host.json
 _AMQP, _AMQPS = 5672, 5671
 _NOT_CHECKED = "https://not-checked.invalid"  # stands in for Job Router where nobody wants it looked at
@@ -129,7 +130,7 @@ def _right(name: str, right: str, target: Target, act: Callable[[], None], seen:
 
 def _peek(client: ServiceBusClient, target: Target) -> None:
     with client.get_queue_receiver(target.queue) as receiver:  # prefetches nothing, so it takes nothing
-        receiver.peek_messages(1)
+        receiver.peek_messages(1, timeout=_PEEK_SECONDS)
         # Peeking goes past the link, and only receiving would tell that the broker has closed it (as it does where
         # sessions are required): but receiving takes a message. By now the link knows; an SDK that hides it elsewhere
         # costs this one finding for who lacks the Manage right.
