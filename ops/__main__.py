@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -61,11 +63,14 @@ class OneLineErrors(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            if sys.stdout:
+                sys.stdout.flush()  # here, where an error of it becomes a sentence
+            return result
         except KeyboardInterrupt:
             _fail(errors.OpsError("Interrupted.", errors.INTERRUPTED))
         except BrokenPipeError:  # `… | head` has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _let_go()
             raise typer.Exit(0) from None
         except (typer.Exit, typer.Abort):
             raise
@@ -77,8 +82,11 @@ class OneLineErrors(TyperGroup):
                 from ops.console import stderr
 
                 stderr().print_exception()
-            # Whatever comes without a target came from building it, and that raises sentences of its own.
-            _fail(errors.explain(error, options() if options and not isinstance(error, errors.OpsError) else _NOWHERE))
+            target = _NOWHERE
+            if options and not isinstance(error, errors.OpsError):
+                with suppress(errors.OpsError):  # what failed needs no target, and there is none
+                    target = options()
+            _fail(errors.explain(error, target))
 
 
 _NOWHERE = Target(queue="", host="")
@@ -107,6 +115,8 @@ def shared_options(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the whole traceback of an error.")] = False,
 ) -> None:
     """What every command takes, before or after its name."""
+    if not verbose:  # an SDK without a handler logs to stderr, tracebacks too
+        logging.getLogger("azure").addHandler(logging.NullHandler())
     context.obj = Options(connection, namespace, queue, verbose=verbose)
 
 
@@ -140,16 +150,27 @@ def _fail_usage(error: typer.TyperException) -> NoReturn:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError" or context is None:
         raise error
-    _fail(errors.OpsError(f"{error.format_message().rstrip('.')}. See: {context.command_path} --help", errors.USAGE))
+    said = errors.said(error.format_message()).rstrip(".")  # it may quote a connection string that stands alone
+    _fail(errors.OpsError(f"{said}. See: {context.command_path} --help", errors.USAGE))
 
 
 def _fail(error: errors.OpsError) -> NoReturn:
     from ops.console import stderr
 
-    if sys.stdout:
-        sys.stdout.flush()
-    stderr().print(error.sentence, style="bad" if error.exit_code != errors.INTERRUPTED else "warn", markup=False)
+    _let_go()
+    with suppress(OSError):  # who has closed stderr too has the exit code
+        stderr().print(error.sentence, style="bad" if error.exit_code != errors.INTERRUPTED else "warn", markup=False)
     raise typer.Exit(error.exit_code) from None
+
+
+def _let_go() -> None:
+    """Write what is left to write; a file that takes no more gets nothing when Python closes it, either."""
+    for file in (sys.stdout, sys.stderr):
+        try:
+            if file:
+                file.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def _register() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.console import plain, progress, stdout
+from ops.console import is_screen, plain, progress, stdout
 from ops.errors import PROBLEMS_FOUND
 from ops.finding import Finding, Result
 from ops.target import target_of
@@ -66,7 +66,7 @@ def _show(out: Console, finding: Finding) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    if not out.is_terminal:  # one line each, for grep
+    if not is_screen(out):  # one line each, for grep
         step = f" -> {plain(finding.next_step)}" if finding.next_step else ""
         sys.stdout.write(f"{finding.result:<4}  {finding.check:<12}  {plain(finding.seen)}{step}\n")
         return

@@ -48,6 +48,11 @@ def stderr() -> Console:
     return _console(stderr=True)
 
 
+def is_screen(console: Console) -> bool:
+    """Whether a person sees it as it is written: asks for the layout; `is_terminal` is about colour (FORCE_COLOR)."""
+    return console.file.isatty()
+
+
 def is_interactive() -> bool:
     """Whether a person can be asked: both ends are terminals."""
     return sys.stdin.isatty() and sys.stderr.isatty()
@@ -88,7 +93,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Progress]:
     screen, and the moving line would stand in between. total: None when nobody knows.
     """
     console = stderr()
-    if not console.is_terminal or _is_pipe(sys.stdout):
+    if not is_screen(console) or _is_pipe(sys.stdout):
         yield Progress(stdout())
         return
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -97,7 +102,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Progress]:
     count = MofNCompleteColumn() if total else TextColumn("{task.completed:,}")
     columns = (SpinnerColumn(), TextColumn("{task.description}"), *([BarColumn()] if total else []), count)
     out = stdout()
-    same_screen = sys.stdout.isatty() and sys.stderr.isatty()  # FORCE_COLOR makes a file look like one
+    same_screen = is_screen(out)
     # Rich would lead all that is written to stdout through the bar to stderr: a pipe would get nothing.
     bar = Bar(*columns, TimeElapsedColumn(), console=console, transient=True, redirect_stdout=same_screen)
     with bar:
@@ -124,8 +129,15 @@ def _is_pipe(file: TextIO) -> bool:
         return False
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would exit with 1; `ops.__main__` ends every command in the same way."""
+        self.quiet = True
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool) -> Console:
-    console = Console(file=sys.stderr if stderr else sys.stdout, theme=_THEME, highlight=False, emoji=False)
+    console = _Console(file=sys.stderr if stderr else sys.stdout, theme=_THEME, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     return console

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from ops.errors import RightMissingError
 
 if TYPE_CHECKING:
-    from azure.servicebus import ServiceBusReceiver
+    from azure.servicebus import ServiceBusReceivedMessage, ServiceBusReceiver
     from azure.servicebus.management import ServiceBusAdministrationClient
 
     from ops.target import Target
 
 PEEK_LIMIT = 1000  # messages looked at by each peeking; beyond it a count says "at least"
 _PAGE = 250  # messages a call; Service Bus gives no more at once
+_PEEK_SECONDS = 30  # an answer takes less than one; a connection that is open but silent would wait for ever
 _WINDOW = 60.0  # seconds that a rate looks back
 
 
@@ -60,6 +61,7 @@ class Sampler:
     def __init__(self, target: Target) -> None:
         self.why_peeking: str | None = None
         self._target = target
+        self._has_answered = False
         self._open = ExitStack()
         self._receivers: tuple[ServiceBusReceiver, ServiceBusReceiver] | None = None
         self._administration: ServiceBusAdministrationClient | None = None
@@ -78,11 +80,16 @@ class Sampler:
     def look(self) -> Sample:
         """Count now. Raises what the SDK raises; after that, `close` and try again."""
         queue, dead = self._connected()
-        if not self.why_peeking:
+        why = self.why_peeking
+        if not why:
             asked = self._ask(queue, dead)
-            if asked:
+            if isinstance(asked, Sample):
+                self._has_answered = True
                 return asked
-        return _peeked(queue, dead)
+            why = asked
+        sample = _peeked(queue, dead)
+        self.why_peeking = why  # not before: while nothing at all is reachable, the next look asks again
+        return sample
 
     def _connected(self) -> tuple[ServiceBusReceiver, ServiceBusReceiver]:
         if self._receivers is None:
@@ -92,8 +99,9 @@ class Sampler:
             self._receivers = queue, dead
         return self._receivers
 
-    def _ask(self, queue: ServiceBusReceiver, dead: ServiceBusReceiver) -> Sample | None:
-        from azure.core.exceptions import ServiceRequestError
+    def _ask(self, queue: ServiceBusReceiver, dead: ServiceBusReceiver) -> Sample | str:
+        """What the service says, else why it cannot be asked."""
+        from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
         try:
             if self._administration is None:
@@ -101,13 +109,11 @@ class Sampler:
             now = self._administration.get_queue_runtime_properties(self._target.queue)
         except Exception as error:
             if getattr(error, "status_code", None) in (401, 403):
-                self.why_peeking = RightMissingError("Manage", self._target).sentence
-            elif self._target.is_emulator and isinstance(error, ServiceRequestError):
-                port = self._target.management_port
-                self.why_peeking = f"Nothing tells counts on port {port}: set SERVICE_BUS_MANAGEMENT_PORT."
-            else:
-                raise
-            return None
+                return RightMissingError("Manage", self._target).sentence
+            # What has answered before will again.
+            if isinstance(error, ServiceRequestError | ServiceResponseError) and not self._has_answered:
+                return _why_unreachable(str(error), self._target)
+            raise
         active, letters = now.active_message_count or 0, now.dead_letter_message_count or 0
         return Sample(
             datetime.now(UTC),
@@ -117,6 +123,14 @@ class Sampler:
             _oldest(queue) if active else None,
             _oldest(dead) if letters else None,
         )
+
+
+def _why_unreachable(text: str, target: Target) -> str:
+    if target.is_emulator:
+        return f"Nothing tells counts on port {target.management_port}: set SERVICE_BUS_MANAGEMENT_PORT."
+    if "certificate" in text.lower():
+        return f"The certificate of {target.host} on port 443 is not trusted: check for a proxy that inspects TLS."
+    return f"{target.host} tells counts on port 443, and port 443 is not reachable: check the firewall."
 
 
 class Rates:
@@ -164,7 +178,7 @@ def _census(receiver: ServiceBusReceiver) -> tuple[dict[str, int], float | None,
     states = {"ACTIVE": 0, "DEFERRED": 0, "SCHEDULED": 0}
     oldest: float | None = None
     start = looked = 0
-    while looked < PEEK_LIMIT and (page := receiver.peek_messages(_PAGE, sequence_number=start + 1)):
+    while looked < PEEK_LIMIT and (page := _page(receiver, _PAGE, start + 1)):
         for message in page:
             states[message.state.name] += 1
             if oldest is None and message.state.name == "ACTIVE":
@@ -176,12 +190,16 @@ def _census(receiver: ServiceBusReceiver) -> tuple[dict[str, int], float | None,
 def _oldest(receiver: ServiceBusReceiver) -> float | None:
     """The age of the oldest message that waits now: what is scheduled may stand before it."""
     start, size, looked = 0, 1, 0
-    while looked < PEEK_LIMIT and (page := receiver.peek_messages(size, sequence_number=start + 1)):
+    while looked < PEEK_LIMIT and (page := _page(receiver, size, start + 1)):
         for message in page:
             if message.state.name == "ACTIVE":
                 return _age(message.enqueued_time_utc)
         start, size, looked = page[-1].sequence_number or 0, _PAGE, looked + len(page)
     return None
+
+
+def _page(receiver: ServiceBusReceiver, size: int, first: int) -> list[ServiceBusReceivedMessage]:
+    return receiver.peek_messages(size, sequence_number=first, timeout=_PEEK_SECONDS)
 
 
 def _age(enqueued: datetime | None) -> float | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 _CONNECT_SECONDS = 5.0
+_PEEK_SECONDS = 30  # as in counts.py
 _CALLS_AT_ONCE = 16  # maxConcurrentCalls in host.json
 _AMQP, _AMQPS = 5672, 5671
 _NOT_CHECKED = "https://not-checked.invalid"  # stands in for Job Router where nobody wants it looked at
@@ -90,7 +91,12 @@ def _service_bus(target: Target, backoff: Backoff) -> Iterator[Finding]:
     yield network
     if network.result is Result.FAIL:
         return
-    with target.client() as client:
+    try:
+        made = target.client()
+    except Exception as error:  # noqa: BLE001  # what the SDK does not take ends no examination
+        yield Finding("Service Bus", Result.FAIL, explain(error, target).sentence)
+        return
+    with made as client:
         receive = _right("Receive", "Listen", target, lambda: _peek(client, target), "A receiver opened and peeked.")
         yield receive
         send = _right(
@@ -106,6 +112,8 @@ def _network(target: Target) -> Finding:
     number = int(port) if port.isdigit() else _AMQP if target.is_emulator else _AMQPS
     try:
         socket.create_connection((host, number), _CONNECT_SECONDS).close()
+    except UnicodeError:  # 'a..b': what no name server can be asked
+        return Finding("Network", Result.FAIL, explain(ConnectionError("not known"), target).sentence)
     except OSError as error:
         # Every failure on the way to a host is one of its connection, also a name that nobody knows.
         return Finding("Network", Result.FAIL, explain(ConnectionError(str(error)), target).sentence)
@@ -122,7 +130,7 @@ def _right(name: str, right: str, target: Target, act: Callable[[], None], seen:
 
 def _peek(client: ServiceBusClient, target: Target) -> None:
     with client.get_queue_receiver(target.queue) as receiver:  # prefetches nothing, so it takes nothing
-        receiver.peek_messages(1)
+        receiver.peek_messages(1, timeout=_PEEK_SECONDS)
         # Peeking goes past the link, and only receiving would tell that the broker has closed it (as it does where
         # sessions are required): but receiving takes a message. By now the link knows; an SDK that hides it elsewhere
         # costs this one finding for who lacks the Manage right.

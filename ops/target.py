@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ops.errors import USAGE, OpsError
 
@@ -62,7 +63,14 @@ class Target:
         queue = (queue or environ.get(_QUEUE, "") or (parsed.entity_path if parsed else "") or "").strip()
         if not queue:
             raise OpsError(f"No queue is named: give --queue, or set {_QUEUE}.", USAGE)
+        _refuse_a_connection_string(queue, "--queue", _QUEUE)
         if parsed:
+            if parsed.entity_path not in (None, queue):
+                raise OpsError(
+                    f"The connection string is for queue '{parsed.entity_path}' (its EntityPath), and queue '{queue}' "
+                    f"is named: give --queue {parsed.entity_path}, or a connection string without EntityPath.",
+                    USAGE,
+                )
             return cls(queue, parsed.host, connection, is_emulator=parsed.is_emulator, management_port=_port(environ))
         host = _host(namespace or "")
         return cls(queue, host, fully_qualified_namespace=host, client_id=environ.get(_CLIENT_ID, "").strip() or None)
@@ -115,16 +123,25 @@ class _Parsed:
 
 def _parse(connection: str) -> _Parsed:
     """What the SDK accepts, read before it: its own words on a bad one name no next step."""
-    parts = dict(part.partition("=")[::2] for part in connection.strip().strip(";").split(";"))
-    fields = {name.strip().lower(): value.strip() for name, value in parts.items()}
+    parts = [part.partition("=") for part in connection.strip().rstrip(";").split(";")]
+    fields = {name.lower(): value.strip() for name, _, value in parts}
+    scheme, _, host = fields.get("endpoint", "").rstrip("/").partition("://")
+    key, signature = fields.get("sharedaccesskey"), fields.get("sharedaccesssignature")
     problem = None
-    scheme, _, host = fields.get("endpoint", "").partition("://")
-    if scheme.lower() != "sb" or not host.strip("/"):
+    if scheme.lower() != "sb" or not host:
         problem = "it has no Endpoint=sb://…"
-    elif not (fields.get("sharedaccesssignature") or fields.get("sharedaccesskey")):
+    elif not key and (not signature or "sharedaccesskeyname" in fields):
         problem = "it has no SharedAccessKey"
-    elif fields.get("sharedaccesskey") and not fields.get("sharedaccesskeyname"):
+    elif key and not fields.get("sharedaccesskeyname"):
         problem = "it has no SharedAccessKeyName"
+    elif key and signature:
+        problem = "it has both SharedAccessKey and SharedAccessSignature"
+    elif not all(name and value.strip() for name, _, value in parts):
+        problem = "a part of it has no '=' or no value"
+    elif len(fields) < len(parts):
+        problem = "it names something twice"
+    elif not _is_host(host):
+        problem = "its Endpoint is no sb://host or sb://host:port, the port from 1 to 65535"
     if problem:
         raise OpsError(
             f"The connection string is not one of Service Bus: {problem}. Copy it from the namespace's Shared access "
@@ -132,12 +149,31 @@ def _parse(connection: str) -> _Parsed:
             USAGE,
         )
     emulated = fields.get("usedevelopmentemulator", "").lower() == "true"
-    return _Parsed(host.strip("/"), fields.get("entitypath") or None, emulated)
+    return _Parsed(host, fields.get("entitypath"), emulated)
 
 
 def _host(namespace: str) -> str:
+    _refuse_a_connection_string(namespace, "--namespace", _NAMESPACE)
     host = namespace.strip().removeprefix("sb://").removeprefix("https://").strip("/")
+    if not _is_host(host):
+        raise OpsError(
+            f"--namespace (or {_NAMESPACE}) is no host: {host[:60]!r}. Give <name>.servicebus.windows.net.", USAGE
+        )
     return host if "." in host else f"{host}.servicebus.windows.net"
+
+
+def _refuse_a_connection_string(value: str, option: str, setting: str) -> None:
+    """Neither a host nor a queue has such characters; quoted in an error, they would show a key."""
+    if ";" in value or "=" in value:
+        raise OpsError(f"What {option} (or {setting}) says is a connection string: give it with --connection.", USAGE)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        parts = urlsplit(f"sb://{text}")
+        return bool(parts.hostname) and parts.port != 0 and parts.netloc == text and "@" not in text
+    except ValueError:  # a port that is none, a bracket that nobody closes
+        return False
 
 
 def _port(environ: Mapping[str, str]) -> int:

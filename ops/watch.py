@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.console import plain, stderr, stdout, table
+from ops.console import is_screen, plain, stderr, stdout, table
 from ops.errors import explain
 from ops.lengths import spell
 from ops.target import target_of
@@ -57,7 +57,7 @@ def _watch(target: Target, interval: float, count: int | None) -> None:
     from ops.counts import Rates, Sampler
 
     rates, told = Rates(), False
-    screen = _Live(target) if stdout().is_terminal else _Lines()
+    screen = _Live(target) if is_screen(stdout()) else _Lines()
     with Sampler(target) as sampler, screen:
         done = 0
         while count is None or done < count:

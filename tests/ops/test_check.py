@@ -87,6 +87,45 @@ def test_a_bad_connection_string(stage: Stage) -> None:
     assert lines(result)["Job Router"].startswith("ok: ")
 
 
+@pytest.mark.parametrize("more", ["Foo", "SharedAccessSignature=s", "EntityPath=other"])
+def test_a_connection_string_that_the_sdk_would_not_take_is_a_finding(stage: Stage, more: str) -> None:
+    result = stage.run("check", "--json", ServiceBusConnection=f"{stage.broker.connection_string.rstrip(';')};{more}")
+
+    assert result.exit_code == 1
+    found = {check["check"]: check["result"] for check in json.loads(result.stdout)["checks"]}
+    assert found["Service Bus"] == "fail"
+    assert found["Job Router"] == "ok"
+
+
+def test_a_client_that_cannot_be_made_is_a_finding(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_target: object) -> None:
+        raise ValueError("SharedAccessKey=TOPSECRET is no key")
+
+    monkeypatch.setattr("ops.target.Target.client", refuse)
+
+    result = stage.run("check", "--json")
+
+    assert result.exit_code == 1
+    found = {check["check"]: check for check in json.loads(result.stdout)["checks"]}
+    assert found["Service Bus"]["result"] == "fail"
+    assert "TOPSECRET" not in result.output
+    assert found["Job Router"]["result"] == "ok"
+
+
+def test_a_name_that_can_be_no_host_is_a_finding(stage: Stage) -> None:
+    result = stage.run("check", "--namespace", "a..b", ServiceBusConnection=None)
+
+    assert "There is no host 'a..b'" in lines(result)["Network"]
+    assert lines(result)["Job Router"].startswith("ok: ")
+
+
+def test_colour_in_a_pipe_does_not_change_the_lines(stage: Stage) -> None:
+    coloured = stage.run("check", FORCE_COLOR="1", COLUMNS="40")
+
+    assert lines(coloured) == lines(stage.run("check"))
+    assert list(lines(coloured)) == ALL
+
+
 def test_a_setting_that_is_malformed_does_not_hide_the_rest(stage: Stage) -> None:
     result = stage.run("check", REDELIVERY_GIVE_UP_AFTER_SECONDS="soon")
 

@@ -17,10 +17,20 @@ CONNECTION = "Endpoint=sb://localhost:5672;SharedAccessKeyName=n;SharedAccessKey
 ROOT = Path(__file__).parents[2]
 
 
+OPS = f"{sys.executable} -m ops"
+SETTINGS = ("ServiceBusConnection", "ServiceBusConnection__fullyQualifiedNamespace", "CANCELLATION_QUEUE_NAME")
+
+
 def run(*command: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     return subprocess.run(  # noqa: S603  # our own module
-        command, cwd=ROOT, env=os.environ | changes, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=ROOT, env=inherited | changes, capture_output=True, text=True, check=False, timeout=60
     )
+
+
+def shell(script: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """A line of bash; its exit code is that of the first command in the pipe."""
+    return run("bash", "-c", f"{script}; exit ${{PIPESTATUS[0]}}", **changes)
 
 
 def test_options_win_over_settings() -> None:
@@ -67,6 +77,96 @@ def test_an_error_that_quotes_a_secret_is_shown_without_it() -> None:
 
     assert "SECRET" not in sentence
     assert "--verbose" in sentence
+
+
+@pytest.mark.parametrize("command", ["check --no-job-router", "watch --count 1"])
+@pytest.mark.parametrize("name", ["--namespace", "--queue", *SETTINGS[1:]])
+def test_a_connection_string_in_the_wrong_place_is_refused_without_being_shown(name: str, command: str) -> None:
+    given = {"CANCELLATION_QUEUE_NAME": "q", "ServiceBusConnection__fullyQualifiedNamespace": "bus.invalid"}
+    options = f"{name} '{CONNECTION}'" if name.startswith("--") else ""
+
+    shown = shell(f"{OPS} {command} {options}", **(given if options else given | {name: CONNECTION}))
+
+    assert "SECRET" not in shown.stdout + shown.stderr
+    assert "a connection string: give it with --connection" in shown.stdout + shown.stderr
+
+
+def test_a_connection_string_that_no_option_stands_before_is_not_shown() -> None:
+    shown = shell(f"{OPS} check '{CONNECTION}'")
+
+    assert shown.returncode == 2
+    assert "SECRET" not in shown.stderr
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        (CONNECTION + "Foo", "no '=' or no value"),
+        (CONNECTION + "EntityPath=;", "no '=' or no value"),
+        (CONNECTION + "sharedaccesskey=SECRET", "twice"),
+        (CONNECTION + "SharedAccessSignature=SECRET", "both"),
+        (CONNECTION.replace("SharedAccessKey=SECRET", "SharedAccessSignature=SECRET"), "no SharedAccessKey"),
+        (CONNECTION + "EntityPath=other", "EntityPath"),
+        (CONNECTION.replace("5672", "abc"), "port"),
+        (CONNECTION.replace("5672", "65536"), "port"),
+    ],
+)
+def test_a_connection_string_that_the_sdk_would_not_take_is_refused(changed: str, words: str) -> None:
+    with pytest.raises(OpsError, match=words) as refused:
+        Target.from_options(changed, None, "q", {})
+
+    assert refused.value.exit_code == 2
+    assert "SECRET" not in refused.value.sentence
+
+
+@pytest.mark.parametrize("namespace", ["bus.example:abc", "bus.example:0", "https://[bus.example"])
+def test_a_namespace_that_is_no_host_is_refused(namespace: str) -> None:
+    with pytest.raises(OpsError, match="--namespace") as refused:
+        Target.from_options(None, namespace, "q", {})
+
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["send /etc/passwd/x --dry-run", "schema > /dev/full", "send - --dry-run <&-"],
+)
+def test_an_error_without_a_target_is_one_line(command: str) -> None:
+    shown = shell(f"{OPS} {command}")
+
+    assert shown.returncode == 3
+    assert len(shown.stderr.splitlines()) == 1, shown.stderr
+
+
+def test_what_the_sdk_logs_is_not_shown_unless_asked_for() -> None:
+    code = (
+        "import logging\nfrom ops.__main__ import app\n"
+        "@app.command('x')\ndef x(): logging.getLogger('azure.servicebus').error('from the SDK')\n"
+        "app()"
+    )
+
+    assert run(sys.executable, "-c", code, "x").stderr == ""
+    assert run(sys.executable, "-c", code, "x", "--verbose").stderr == "from the SDK\n"
+
+
+@pytest.mark.parametrize("command", ["schema", "check", "check --json"])
+def test_a_closed_pipe_ends_a_command_quietly(command: str) -> None:
+    # `sleep` holds nothing open: the reader is gone before Python has started.
+    shown = shell(f"{OPS} {command} | true")
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+
+
+def test_rich_says_that_a_pipe_is_closed() -> None:
+    code = (
+        "import time\nfrom ops.console import stdout\nfrom ops.__main__ import app\n"
+        "@app.command('x')\ndef x(): time.sleep(0.2); stdout().print('x'); raise AssertionError\n"
+        "app(['x'])"
+    )
+
+    shown = shell(f'{sys.executable} -c "{code}" | true')
+
+    assert (shown.returncode, shown.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("text", ["x", "0", "65536", "-1"])

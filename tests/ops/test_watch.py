@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from azure.core.exceptions import AzureError
 
-from ops.counts import Count, Rates, Sample
+from ops.counts import Count, Rates, Sample, Sampler
+from ops.target import Target
 from tests.ops.conftest import LISTENER, QUEUE, SENDER, SESSIONS
 
 if TYPE_CHECKING:
@@ -140,6 +146,97 @@ def test_it_goes_on_when_the_broker_comes_back(stage: Stage, monkeypatch: pytest
     assert len(result.stdout.splitlines()) == 2
     assert "Nothing listens at localhost:" in result.stderr
     assert "Trying again." in result.stderr
+
+
+def test_a_broker_that_falls_silent_is_told_and_asked_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ops.counts._PEEK_SECONDS", 1)
+    with SilentRelay(stage.broker.port) as relay:
+        between_looks(monkeypatch, relay.fall_silent, relay.speak)
+        connection = stage.key_of(LISTENER).replace(f":{stage.broker.port}", f":{relay.port}")
+
+        result = stage.run("watch", "--count", "3", ServiceBusConnection=connection)
+
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 2
+    assert "did not answer in time" in result.stderr
+    assert "Trying again." in result.stderr
+
+
+class SilentRelay:
+    """A port in front of the broker's; silent, it keeps connections open and passes nothing on."""
+
+    def __init__(self, broker_port: int) -> None:
+        self._broker_port = broker_port
+        self._listener = socket.create_server(("localhost", 0))
+        self._speaks = threading.Event()
+        self._speaks.set()
+        self.port: int = self._listener.getsockname()[1]
+
+    def __enter__(self) -> SilentRelay:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        self.speak()
+
+    def fall_silent(self) -> None:
+        self._speaks.clear()
+
+    def speak(self) -> None:
+        self._speaks.set()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                ours = self._listener.accept()[0]
+                theirs = socket.create_connection(("localhost", self._broker_port))
+                for source, sink in ((ours, theirs), (theirs, ours)):
+                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with source, sink, suppress(OSError):
+            while part := source.recv(65_536):
+                self._speaks.wait()
+                sink.sendall(part)
+
+
+def out_of_reach(stage: Stage) -> Target:
+    """The broker as a namespace of Azure whose HTTPS is blocked."""
+    target = Target.from_options(stage.broker.connection_string, None, QUEUE, {})
+    return replace(target, is_emulator=False)  # so its administration is looked for with HTTPS, where none is
+
+
+def test_where_https_is_blocked_it_peeks(stage: Stage) -> None:
+    fill(stage, active=2, dead=1)
+
+    with Sampler(out_of_reach(stage)) as sampler:
+        sample = sampler.look()
+
+    assert (sample.active.number, sample.dead_lettered.number) == (2, 1)
+    assert sampler.why_peeking is not None
+    assert "port 443 is not reachable" in sampler.why_peeking
+
+
+def test_it_does_not_settle_for_peeking_while_nothing_is_reachable(stage: Stage) -> None:
+    target = Target.from_options(stage.broker.connection_string, None, QUEUE, stage.settings)
+    with Sampler(target) as sampler:
+        sampler.look()
+        stage.broker.stop()
+        with pytest.raises(AzureError):
+            sampler.look()
+        sampler.close()
+        stage.broker.start()
+        sampler.look()
+
+    assert sampler.why_peeking is None
+
+
+def test_colour_in_a_pipe_does_not_change_the_lines(stage: Stage) -> None:
+    result = stage.run("watch", "--count", "1", FORCE_COLOR="1", TERM="xterm-256color")
+
+    (line,) = result.stdout.splitlines()
+    assert values(line)["active"] == "0"
 
 
 def test_ctrl_c_is_the_usual_end(stage: Stage) -> None:
