@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import pty
 import signal
-import socket
 import subprocess
 import sys
-import threading
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +18,7 @@ from azure.core.exceptions import AzureError
 from ops.counts import Count, Rates, Sample, Sampler
 from ops.target import Target
 from tests.ops.conftest import LISTENER, QUEUE, SENDER, SESSIONS
+from tests.ops.silent_relay import SilentRelay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,45 +158,6 @@ def test_a_broker_that_falls_silent_is_told_and_asked_again(stage: Stage, monkey
     assert len(result.stdout.splitlines()) == 2
     assert "did not answer in time" in result.stderr
     assert "Trying again." in result.stderr
-
-
-class SilentRelay:
-    """A port in front of the broker's; silent, it keeps connections open and passes nothing on."""
-
-    def __init__(self, broker_port: int) -> None:
-        self._broker_port = broker_port
-        self._listener = socket.create_server(("localhost", 0))
-        self._speaks = threading.Event()
-        self._speaks.set()
-        self.port: int = self._listener.getsockname()[1]
-
-    def __enter__(self) -> SilentRelay:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
-        self.speak()
-
-    def fall_silent(self) -> None:
-        self._speaks.clear()
-
-    def speak(self) -> None:
-        self._speaks.set()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                ours = self._listener.accept()[0]
-                theirs = socket.create_connection(("localhost", self._broker_port))
-                for source, sink in ((ours, theirs), (theirs, ours)):
-                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
-        with source, sink, suppress(OSError):
-            while part := source.recv(65_536):
-                self._speaks.wait()
-                sink.sendall(part)
 
 
 def out_of_reach(stage: Stage) -> Target:
