@@ -31,14 +31,14 @@ def schedule(after: str | None, at: str | None) -> datetime | None:
     after: seconds, or a length such as 90s, 10m, 2h30m, 1d. at: ISO 8601 with an offset.
 
     Raises:
-        OpsError: both are given, or one is malformed or past.
+        OpsError: both are given, or one is malformed (as an empty one is), past, or more than a year ahead.
     """
-    if after and at:
+    if after is not None and at is not None:
         raise OpsError("--schedule-in and --schedule-at exclude each other: give one.", USAGE)
     now = datetime.now(UTC)
-    if after:
+    if after is not None:
         return now + _length(after)
-    if not at:
+    if at is None:
         return None
     try:
         moment = datetime.fromisoformat(at.strip())
@@ -48,6 +48,8 @@ def schedule(after: str | None, at: str | None) -> datetime | None:
         raise OpsError(f"--schedule-at is no time with an offset: {at!r}. Write it as {_example(now)}.", USAGE)
     if moment <= now:
         raise OpsError(f"--schedule-at is past: {at}. It is now {now:%Y-%m-%dT%H:%M:%SZ}.", USAGE)
+    if moment - now > timedelta(seconds=_LONGEST):
+        raise OpsError(f"--schedule-at is more than a year ahead: {at}. It is now {now:%Y-%m-%dT%H:%M:%SZ}.", USAGE)
     return moment.astimezone(UTC)
 
 

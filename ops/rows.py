@@ -1,6 +1,7 @@
 """Cancellations in a file: JSON lines or CSV, read row by row and checked as the function will check them.
 
-Knows files and the message contract, nothing of queues. Memory stays flat however long the file is.
+Knows files and the message contract, nothing of queues. Memory stays flat however long the file is, but for the message
+ids of a CSV: to find one that is there twice, a hash and a line are kept of each, some 115 MB for a million rows.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import shutil
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
@@ -33,6 +35,7 @@ _COLUMNS = {
 }
 _LARGEST_BODY = 240 * 1024  # bytes; a queue takes 256 KiB with the headers (Standard tier)
 _LONGEST_MESSAGE_ID = 128  # characters, the service's limit
+_OPEN_AT_THE_END = "unexpected end of data"  # as csv calls a quote that nothing closes
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -52,28 +55,34 @@ class BadRow:
 
     line: int
     problem: str
+    last_line: int = 0  # where it ends, when that is another line
+    hides_rows: bool = False  # others may have been read as a part of it: leaving it out would lose them unseen
+
+    @property
+    def place(self) -> str:
+        """Such as `line 2`, or `lines 2 to 4`."""
+        return f"lines {self.line} to {self.last_line}" if self.last_line > self.line else f"line {self.line}"
 
 
 @contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
-    """The file, or for `-` what stdin has, in a form that can be read twice.
+    """The file, or for `-` what stdin has, in a form that can be read twice. A pipe with a name is read as stdin is.
 
     Raises:
-        OpsError: there is no such file, or it is in an encoding that rows cannot be told apart in.
+        OpsError: it cannot be read, or is in an encoding that rows cannot be told apart in.
     """
-    if path == "-":
-        with tempfile.TemporaryFile() as copy:
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-            copy.seek(0)
-            _refuse_utf_16(copy, "stdin")
-            yield copy
-        return
-    try:
-        with Path(path).open("rb") as file:
-            _refuse_utf_16(file, path)
-            yield file
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise OpsError(f"{path} cannot be read: {error.strerror}. Check the path.", USAGE) from error
+    with ExitStack() as stack:
+        try:
+            file: IO[bytes] = sys.stdin.buffer if path == "-" else stack.enter_context(Path(path).open("rb"))
+            if path == "-" or not file.seekable():
+                copy = stack.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(file, copy)
+                file = copy
+            _refuse_utf_16(file, _shown(path))
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise OpsError(f"{_shown(path)} cannot be read: {why}. Check the path.", USAGE) from error
+        yield file
 
 
 def format_of(path: str, file: IO[bytes]) -> Format:
@@ -87,7 +96,8 @@ def format_of(path: str, file: IO[bytes]) -> Format:
     file.seek(0)
     suffix = Path(path).suffix.lower()
     if first == b"[" and suffix not in (".csv", ".tsv"):
-        raise OpsError(f"{path} is one JSON array; one object a line is expected: jq -c '.[]' {path}", USAGE)
+        way = "pipe it through jq -c '.[]'" if path == "-" else f"jq -c '.[]' {shlex.quote(path)}"
+        raise OpsError(f"{_shown(path)} is one JSON array; one object a line is expected: {way}", USAGE)
     if suffix in (".csv", ".tsv"):
         return "csv"
     return "jsonl" if suffix in (".jsonl", ".ndjson", ".json") or first == b"{" else "csv"
@@ -95,6 +105,9 @@ def format_of(path: str, file: IO[bytes]) -> Format:
 
 def read(file: IO[bytes], kind: Format, from_line: int = 1) -> Iterator[Row | BadRow]:
     """Every row that starts at this line or later; empty lines are passed over.
+
+    A row with the message id of a good one before it is bad, wherever that is: a queue that detects duplicates would
+    drop it without a word.
 
     Raises:
         OpsError: a CSV without a usable header.
@@ -111,7 +124,7 @@ def columns_left_out(file: IO[bytes]) -> list[str]:
     """
     file.seek(0)
     with _csv_reader(file) as reader:
-        header = next(reader, [])
+        header = _header(reader)
         return [spelled.strip() for spelled, name in zip(header, _columns(header), strict=True) if not name]
 
 
@@ -149,19 +162,45 @@ def _json_lines(file: IO[bytes], from_line: int) -> Iterator[Row | BadRow]:
 
 
 def _csv_rows(file: IO[bytes], from_line: int) -> Iterator[Row | BadRow]:
+    lines: dict[int, int] = {}  # of each message id, by its hash: 8 bytes, so two ids meet in no file that anyone has
     with _csv_reader(file) as reader:
-        names = _columns(next(reader, []))
+        names = _columns(_header(reader))
         while True:
             line = reader.line_num + 1
             try:
                 cells = next(reader, None)
             except csv.Error as error:
-                yield BadRow(line, f"The row is no CSV: {error}.")
+                if reader.line_num >= from_line:
+                    yield _no_csv(line, reader.line_num, error)
                 continue
             if cells is None:
                 return
-            if any(cells) and line >= from_line:
-                yield _csv_row(line, names, cells)
+            if not any(cells):
+                continue
+            row = _csv_row(line, names, cells)
+            if isinstance(row, Row) and row.message_id:
+                first = lines.setdefault(hash(row.message_id), line)
+                row = row if first == line else BadRow(line, f"The message id is also on line {first}.")
+            if line >= from_line:
+                yield row
+
+
+def _no_csv(line: int, last_line: int, error: csv.Error) -> BadRow:
+    said = str(error)
+    at_end, too_long = said == _OPEN_AT_THE_END, "field limit" in said
+    what = "a quote is not closed" if at_end else said
+    if last_line > line and not at_end:
+        what = f"a quote is not closed where it should be ({said})"
+    # After a cell that is too long its rest is read as rows, and nobody can tell which are.
+    return BadRow(line, f"The row is no CSV: {what}.", last_line, hides_rows=last_line > line or too_long)
+
+
+def _header(reader: _Reader) -> list[str]:
+    try:
+        return next(reader, [])
+    except csv.Error as error:
+        what = "a quote is not closed" if str(error) == _OPEN_AT_THE_END or reader.line_num > 1 else error
+        raise OpsError(f"The CSV's first line cannot be read: {what}.", USAGE) from error
 
 
 @contextmanager
@@ -192,15 +231,24 @@ def _columns(header: list[str]) -> list[str | None]:
     plain = ["".join(part for part in name.lower() if part not in " -_") for name in header]
     names = [_COLUMNS.get(name) for name in plain]
     if "jobId" not in names:
-        shown = ", ".join(name.strip()[:40] for name in header[:10]) or "none"
-        raise OpsError(f"The CSV has no column jobId; its first line has: {shown}.", USAGE)
+        # Without a header that is the first row, whose note is nobody's business: so it is not repeated.
+        if not header:
+            raise OpsError("The CSV's first line is empty; it must name the columns.", USAGE)
+        raise OpsError(
+            f"The CSV has no column jobId ({len(header)} found); its first line must name the columns.", USAGE
+        )
     doubled = next((name for name in names if name and names.count(name) > 1), None)
     if doubled:
         raise OpsError(f"The CSV has the column {doubled} twice.", USAGE)
     return names
 
 
+def _shown(path: str) -> str:
+    return "stdin" if path == "-" else path
+
+
 def _refuse_utf_16(file: IO[bytes], path: str) -> None:
+    file.seek(0)
     if file.read(2) in _UTF_16:
         raise OpsError(f"{path} is UTF-16. Save it as UTF-8 (in PowerShell: Out-File -Encoding utf8).", USAGE)
     file.seek(0)

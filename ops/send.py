@@ -93,12 +93,8 @@ def send(
             stderr().print(f"Columns that are not sent: {plain(', '.join(left_out))}.", style="warn", markup=False)
         checked = _check_all(source, kind, from_line)
         checked.report()
-        if checked.bad and not skip_invalid:
-            raise OpsError(
-                f"{_rows(checked.bad)} invalid, {checked.good:,} good; nothing was sent. Mend the file, or send the "
-                "good ones with --skip-invalid.",
-                PROBLEMS_FOUND,
-            )
+        if checked.bad and not (skip_invalid and checked.good and not checked.hiding):
+            raise OpsError(checked.refusal(), PROBLEMS_FOUND)
         if not checked.good:
             stdout().print("There is nothing to send.", style="warn")
         elif dry_run:
@@ -110,19 +106,47 @@ def send(
 
 @dataclass
 class _Checked:
-    """How many rows of a file are good and bad, and what is wrong with the first bad ones."""
+    """How many rows of a file are good and bad, and what is wrong with the first bad ones.
+
+    hiding: the first bad one that others may be hidden in.
+    """
 
     good: int = 0
     bad: int = 0
     first: list[BadRow] = field(default_factory=list)
+    hiding: BadRow | None = None
+
+    def add(self, row: Row | BadRow) -> None:
+        """Count one."""
+        if isinstance(row, Row):
+            self.good += 1
+            return
+        self.bad += 1
+        if self.bad <= _SHOWN:
+            self.first.append(row)
+        if row.hides_rows and not self.hiding:
+            self.hiding = row
 
     def report(self) -> None:
         """Name the bad rows, on stderr."""
         out = stderr()
         for row in self.first:
-            out.print(f"line {row.line}: {plain(row.problem)}", markup=False)
+            out.print(f"{row.place}: {plain(row.problem)}", markup=False)
+        if self.hiding and self.hiding not in self.first:
+            out.print(f"{self.hiding.place}: {plain(self.hiding.problem)}", markup=False)
         if self.bad > len(self.first):
             out.print(f"and {self.bad - len(self.first):,} more.", markup=False)
+
+    def refusal(self) -> str:
+        """Why nothing is sent, and what to do."""
+        step = "Mend the file."
+        if self.hiding:
+            step = (
+                f"Mend {self.hiding.place} first: rows may be hidden there, so --skip-invalid does not leave them out."
+            )
+        elif self.good:
+            step = "Mend the file, or send the good ones with --skip-invalid."
+        return f"{_rows(self.bad)} invalid, {self.good:,} good; nothing was sent. {step}"
 
 
 def _check_all(source: IO[bytes], kind: Format, from_line: int) -> _Checked:
@@ -130,12 +154,7 @@ def _check_all(source: IO[bytes], kind: Format, from_line: int) -> _Checked:
     with progress("rows checked:") as bar:
         for row in read(source, kind, from_line):
             bar(1)
-            if isinstance(row, Row):
-                checked.good += 1
-                continue
-            checked.bad += 1
-            if checked.bad <= _SHOWN:
-                checked.first.append(row)
+            checked.add(row)
     return checked
 
 
@@ -155,7 +174,7 @@ def _send_one(context: typer.Context, row: Row | BadRow, due: datetime | None, *
     message = message_of(row, due)
     with target.client() as client, client.get_queue_sender(target.queue) as sender:
         sender.send_messages(message)
-    stdout().print(f"Sent message {message.message_id} to queue '{target.queue}'{_later(due)}.", markup=False)
+    stdout().print(f"Sent message {message.message_id} to {_queue(target)}{_later(due)}.", markup=False)
 
 
 def _send_file(target: Target, rows: Iterator[Row], checked: _Checked, due: datetime | None) -> None:
@@ -163,7 +182,11 @@ def _send_file(target: Target, rows: Iterator[Row], checked: _Checked, due: date
 
     sent = send_all(target, rows, checked.good, due)
     left = f" {_rows(checked.bad)} invalid and left out." if checked.bad else ""
-    stdout().print(f"Sent {_messages(sent)} to queue '{target.queue}'{_later(due)}.{left}", style="good", markup=False)
+    stdout().print(f"Sent {_messages(sent)} to {_queue(target)}{_later(due)}.{left}", style="good", markup=False)
+
+
+def _queue(target: Target) -> str:
+    return f"queue '{target.queue}' at {target.host}"
 
 
 def _messages(count: int) -> str:

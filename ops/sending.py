@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 # So that Ctrl-C is obeyed within a moment; a batch of short messages would take thousands.
 BATCH = 250
+# Bytes of a batch that stay free. The SDK counts the messages in it but not all of its envelope: some 20 bytes and the
+# first message's id, which has 128 characters at most, so 512 bytes.
+_ENVELOPE = 1024
 
 
 def message_of(row: Row, due: datetime | None) -> ServiceBusMessage:
@@ -72,7 +75,8 @@ class _Sending:
         self.line = 0
         self._sender = sender
         self._due = due
-        self._batch: ServiceBusMessageBatch = sender.create_message_batch()
+        self._room = sender.create_message_batch().max_size_in_bytes - _ENVELOPE  # the link's limit, by its tier
+        self._batch = self._empty_batch()
         self._count = 0
         self._last = 0
 
@@ -98,8 +102,11 @@ class _Sending:
         if gone:
             self._sender.send_messages(self._batch)
             self.sent, self.line, self._count = self.sent + gone, self._last, 0
-            self._batch = self._sender.create_message_batch()
+            self._batch = self._empty_batch()
         return gone
+
+    def _empty_batch(self) -> ServiceBusMessageBatch:
+        return self._sender.create_message_batch(max_size_in_bytes=self._room)
 
 
 def _so_far(sending: _Sending, total: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ops.lengths import schedule
 from tests.ops.conftest import LISTENER, QUEUE, SESSIONS
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def test_one_message_by_options(stage: Stage) -> None:
     )
 
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"Sent message m to queue '{QUEUE}'.\n"
+    assert result.stdout == f"Sent message m to queue '{QUEUE}' at localhost:{stage.broker.port}.\n"
     (message,) = stage.broker.messages(QUEUE)
     assert message.message_id == "m"
     assert json.loads(bytes(message.body)) == {"jobId": "job-1", "note": "Größe", "dispositionCode": "Gone"}
@@ -64,6 +65,12 @@ def test_schedule_at_with_an_offset(stage: Stage) -> None:
     assert stage.broker.messages(QUEUE)[0].visible_from == due
 
 
+def test_schedule_at_within_a_year() -> None:
+    due = datetime.now(UTC).replace(microsecond=0) + timedelta(days=365)
+
+    assert schedule(None, due.isoformat()) == due
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
@@ -77,6 +84,11 @@ def test_schedule_at_with_an_offset(stage: Stage) -> None:
         (["--job-id", "a", "--schedule-in", "9999d"], "longer than a year"),
         (["--job-id", "a", "--schedule-at", "2030-01-01T00:00:00"], "no time with an offset"),
         (["--job-id", "a", "--schedule-at", "2020-01-01T00:00:00Z"], "is past"),
+        (["--job-id", "a", "--schedule-at", "0001-01-01T00:00:00+12:00"], "is past"),
+        (["--job-id", "a", "--schedule-at", "9999-12-31T23:59:59-12:00"], "more than a year ahead"),
+        (["--job-id", "a", "--schedule-in", ""], "--schedule-in is no length of time: ''"),
+        (["--job-id", "a", "--schedule-at", ""], "--schedule-at is no time with an offset: ''"),
+        (["--job-id", "a", "--schedule-at", "", "--schedule-in", "1h"], "exclude each other"),
         (["--job-id", "a", "--schedule-at", "2030-01-01T00:00:00Z", "--schedule-in", "1h"], "exclude each other"),
         (["absent.csv"], "absent.csv cannot be read"),
     ],

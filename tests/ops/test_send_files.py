@@ -38,7 +38,7 @@ def test_json_lines_are_sent_as_they_stand(stage: Stage) -> None:
     result = stage.run("send", path)
 
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"Sent 2 messages to queue '{QUEUE}'.\n"
+    assert result.stdout == f"Sent 2 messages to queue '{QUEUE}' at localhost:{stage.broker.port}.\n"
     assert stage.bodies() == ['{"jobId": "a",  "extra": 1}', '{"jobId":"b"}']
 
 
@@ -123,8 +123,10 @@ def test_only_the_first_bad_rows_are_named(stage: Stage) -> None:
 @pytest.mark.parametrize(
     "name, content, words",
     [
-        ("jobs.csv", b"id,note\na,b\n", "no column jobId; its first line has: id, note."),
-        ("jobs.csv", b"", "no column jobId"),
+        ("jobs.csv", b"id,note\na,b\n", "no column jobId (2 found); its first line must name the columns."),
+        ("jobs.csv", b"a,secret note\nb,x\n", "no column jobId (2 found)"),
+        ("jobs.csv", b"", "The CSV's first line is empty; it must name the columns."),
+        ("jobs.csv", b'jobId,"note\na,b\n', "The CSV's first line cannot be read: a quote is not closed."),
         ("jobs.csv", b"jobId,job id\na,b\n", "the column jobId twice"),
         ("jobs.csv", "jobId\na\n".encode("utf-16"), "is UTF-16"),
         ("jobs.json", b'[{"jobId": "a"}]', "one JSON array; one object a line is expected: jq -c '.[]'"),
@@ -135,6 +137,7 @@ def test_a_file_that_cannot_be_told_into_rows(stage: Stage, name: str, content: 
 
     assert result.exit_code == 2
     assert words in result.stderr
+    assert "secret" not in result.output
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,8 @@ def test_a_file_that_cannot_be_told_into_rows(stage: Stage, name: str, content: 
         ("jobs.csv", "jobId,note\na,Größe\n".encode("latin-1"), "line 2: The row is not UTF-8."),
         ("jobs.jsonl", '{"jobId": "ä"}'.encode("latin-1"), "line 1: The body is not"),
         ("jobs.jsonl", json.dumps({"jobId": "a", "note": "x" * 300_000}).encode(), "line 1: The body is longer than"),
-        ("jobs.csv", b'jobId,note\na,"x\n', "line 2: The row is no CSV"),
+        ("jobs.csv", b'jobId,note\na,"x\n', "line 2: The row is no CSV: a quote is not closed."),
+        ("jobs.csv", b'jobId,note\na,"x" y\n', "line 2: The row is no CSV: ',' expected after '\"'."),
     ],
 )
 def test_a_row_that_no_queue_could_take(stage: Stage, name: str, content: bytes, words: str) -> None:
