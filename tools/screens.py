@@ -38,6 +38,9 @@ _GIVEN_UP = timedelta(hours=8, minutes=10)  # a message with such a past is give
 _SCREEN = re.compile(r"(<!-- screen: (?P<name>[\w-]+) -->\n).*?(<!-- /screen -->)", re.DOTALL)
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)([T ])(\d\d:\d\d)(:\d\d)?(\.\d+)?")
 _CLOCK = re.compile(r"(?<=, )\d\d:\d\d:\d\d UTC")
+_WATCH_COLUMNS = 37
+_OLDEST = re.compile(r"(now  per minute) +oldest$", re.MULTILINE)
+_AGE = re.compile(r"^(dead letters +\d+)  +(?:\d+ min )?\d{1,2} s$", re.MULTILINE)
 _RANDOM = re.compile(r"\b(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 
 
@@ -193,7 +196,9 @@ class Recorder:
             text = re.sub(rf"(?<=[: ]){port}\b", instead, text)
         random: dict[str, str] = {}
         text = _RANDOM.sub(lambda found: self._id(found[0], random), text)
-        text = re.sub(r"(?<= )\d{1,2} s\b", "12 s", text)  # ages of what has just come
+        # Ages of what has just come; the column is as wide as the longest, and a slow machine would make it wider.
+        text = _OLDEST.sub(r"\1  oldest", text)
+        text = _AGE.sub(lambda found: found[1] + "12 s".rjust(_WATCH_COLUMNS - len(found[1])), text)
         text = re.sub(r"(oldest_dead_letter=)\d+", r"\g<1>12", text)
         return text.replace(f"{self._folder}/", "~/")
 
