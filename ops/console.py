@@ -68,7 +68,12 @@ def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) 
 
 def plain(text: str) -> str:
     """Somebody else's text on one line, with nothing in it that a terminal obeys."""
-    return _STEERING.sub("·", " ".join(text.split()))
+    return harmless(" ".join(text.split()))
+
+
+def harmless(line: str) -> str:
+    """The line as it stands, but for what a terminal obeys."""
+    return _STEERING.sub("·", line)
 
 
 class Progress:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from rich.padding import Padding
 from rich.text import Text
 
-from ops.console import plain, table
+from ops.console import harmless, plain, table
 from ops.dead_letters.advice import advice_for
 from ops.dead_letters.letter import RESUBMITTED_AS, RESUBMITTED_AT, RESUBMITTED_FROM, RESUBMITTED_TIMES
 from ops.errors import PROBLEMS_FOUND, USAGE, OpsError
@@ -57,7 +59,9 @@ def show_letter(console: Console, letter: Letter) -> None:
     _part(console, "The policy", Text(advice.meaning))
     _part(console, "Next", Text(advice.next_step, "good"))
     _part(console, "History", *(Text(line) for line in history(letter)))
-    _part(console, "Body", Text(pretty(letter.body)))
+    _part(console, "Body")
+    # Into a pipe each line as it is: folded or padded, a long one would be no JSON any more.
+    console.print(Text(indent(pretty(letter.body), "  ")), soft_wrap=not console.is_terminal)
     named = {name: value for name, value in letter.properties.items() if name not in _HISTORY}
     if named:
         made = table("property", "type", "value")
@@ -99,10 +103,9 @@ def history(letter: Letter) -> list[str]:
 def pretty(body: bytes) -> str:
     """The body as indented JSON where it is JSON, else as it is; nothing in it steers the terminal."""
     text = body.decode("utf-8", "replace")
-    try:
-        return json.dumps(json.loads(text.removeprefix("\ufeff")), indent=2)
-    except (ValueError, RecursionError):
-        return "\n".join(plain(line) for line in text.splitlines()) or "(empty)"
+    with suppress(ValueError, RecursionError):
+        text = json.dumps(json.loads(text.removeprefix("\ufeff")), indent=2, ensure_ascii=False)
+    return "\n".join(harmless(line) for line in text.split("\n")) or "(empty)"
 
 
 def _part(console: Console, heading: str, *content: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,3 +100,20 @@ def test_brackets_of_a_stranger_are_shown_as_they_are(site: Site, text: str) -> 
 
     assert result.exit_code == 0
     assert result.stdout.count(text) >= 3
+
+
+def test_a_long_body_is_whole_json_in_a_pipe_in_its_own_letters(site: Site) -> None:
+    note = "Müller hängt auf, 電話 " * 700
+    site.bury(body=json.dumps({"jobId": "job-1", "note": note}, ensure_ascii=False).encode())
+
+    shown = site.run("show", "1").stdout
+    body = shown.partition("\nBody\n")[2].partition("\n\n")[0]
+
+    assert json.loads(body) == {"jobId": "job-1", "note": note}
+    assert note in body
+
+
+def test_a_body_does_not_steer_the_terminal(site: Site) -> None:
+    site.bury(body='{"jobId": "job-1", "note": "a\u009b2J\u202eb"}'.encode())
+
+    assert "a·2J·b" in site.run("show", "1").stdout
