@@ -63,9 +63,12 @@ class OneLineErrors(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            result = super().invoke(ctx)
-            if sys.stdout:
-                sys.stdout.flush()  # here, where an error of it becomes a sentence
+            try:
+                result = super().invoke(ctx)
+            except typer.Exit:
+                _flush()
+                raise
+            _flush()
             return result
         except KeyboardInterrupt:
             _fail(errors.OpsError("Interrupted.", errors.INTERRUPTED))
@@ -161,6 +164,12 @@ def _fail(error: errors.OpsError) -> NoReturn:
     with suppress(OSError):  # who has closed stderr too has the exit code
         stderr().print(error.sentence, style="bad" if error.exit_code != errors.INTERRUPTED else "warn", markup=False)
     raise typer.Exit(error.exit_code) from None
+
+
+def _flush() -> None:
+    """Here, where an error of it becomes a sentence, and not when Python ends."""
+    if sys.stdout:
+        sys.stdout.flush()
 
 
 def _let_go() -> None:
