@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import proton
 import pytest
+from azure.servicebus import ServiceBusReceiver
+from azure.servicebus.exceptions import ServiceBusConnectionError
 from typer.testing import CliRunner
 
 from local.service_bus import Broker, QueueOptions, SharedKey
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from azure.servicebus import ServiceBusReceivedMessage
+    from pytest_mock import MockerFixture
     from typer.testing import Result
 
     from local.service_bus import StoredMessage
@@ -103,3 +108,15 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def no_keep_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each close of the client waits for a keep-alive thread that sleeps for a second; nothing idles that long here."""
     monkeypatch.setattr("azure.servicebus._pyamqp.client.AMQPClient._keep_alive", lambda _client: None)
+
+
+def cut_the_connection(mocker: MockerFixture, nth: int) -> None:
+    """The nth completing of a letter fails, as where the connection is gone."""
+    complete, calls = ServiceBusReceiver.complete_message, itertools.count(1)
+
+    def failing(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
+        if next(calls) == nth:
+            raise ServiceBusConnectionError(message="The connection was forced to close.")
+        complete(receiver, message)
+
+    mocker.patch.object(ServiceBusReceiver, "complete_message", failing)

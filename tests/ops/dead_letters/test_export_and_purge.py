@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import TYPE_CHECKING
 
-from azure.servicebus import ServiceBusClient, ServiceBusReceiver
-from azure.servicebus.exceptions import ServiceBusConnectionError
+from azure.servicebus import ServiceBusClient
 
 from ops.dead_letters.record import from_record
 from ops.dead_letters.walking import LETTERS_A_CONNECTION
-from tests.ops.dead_letters.conftest import QUEUE, UNIQUE
+from tests.ops.dead_letters.conftest import QUEUE, UNIQUE, cut_the_connection
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from azure.servicebus import ServiceBusReceivedMessage
     from pytest_mock import MockerFixture
 
     from tests.ops.dead_letters.conftest import Site
@@ -149,14 +146,7 @@ def test_a_purge_that_fails_says_how_many_it_removed(site: Site, tmp_path: Path,
     file = str(tmp_path / "x")
     site.bury_many(5)
     site.run("export", file)
-    complete, calls = ServiceBusReceiver.complete_message, itertools.count(1)
-
-    def failing(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
-        if next(calls) == 4:
-            raise ServiceBusConnectionError(message="The connection was forced to close.")
-        complete(receiver, message)
-
-    mocker.patch.object(ServiceBusReceiver, "complete_message", failing)
+    cut_the_connection(mocker, 4)
     result = site.run("purge", file, "--yes")
 
     assert result.exit_code == 3

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import proton
 import pytest
-from azure.servicebus import ServiceBusReceiver
-from azure.servicebus.exceptions import ServiceBusConnectionError
 
 from ops.dead_letters.journal import journal_path
 from ops.dead_letters.mending import with_body
 from ops.dead_letters.walking import LETTERS_A_CONNECTION
 from ops.target import Target
-from tests.ops.dead_letters.conftest import QUEUE, UNIQUE
+from tests.ops.dead_letters.conftest import QUEUE, UNIQUE, cut_the_connection
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from azure.servicebus import ServiceBusReceivedMessage
     from pytest_mock import MockerFixture
 
     from ops.dead_letters.letter import Letter
@@ -180,14 +176,7 @@ def test_on_several_connections_what_somebody_else_has_locked_is_left_and_told_o
 def test_where_one_connection_fails_all_stop_and_what_is_left_is_told(site: Site, mocker: MockerFixture) -> None:
     count = 2 * LETTERS_A_CONNECTION
     jobs = site.bury_many(count)
-    complete, calls = ServiceBusReceiver.complete_message, itertools.count(1)
-
-    def failing(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> None:
-        if next(calls) == 150:
-            raise ServiceBusConnectionError(message="The connection was forced to close.")
-        complete(receiver, message)
-
-    mocker.patch.object(ServiceBusReceiver, "complete_message", failing)
+    cut_the_connection(mocker, 150)
     result = site.run("resubmit", "--all", "--yes", "--wait", "0")
     mocker.stopall()
 
