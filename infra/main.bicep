@@ -82,6 +82,11 @@ param redeliveryLongestDelaySeconds int = 1800
 @maxValue(2592000)
 param redeliveryGiveUpAfterSeconds int = 28800
 
+@description('Seconds since its sending for which a message waits for a job that Job Router does not know yet; 0: none.')
+@minValue(0)
+@maxValue(86400)
+param jobNotFoundGraceSeconds int = 0
+
 @description('OpenTelemetry in the worker. Needs the line of requirements-telemetry.txt in requirements.txt, and costs cold start.')
 param openTelemetry bool = false
 
@@ -179,6 +184,7 @@ module functionApp 'modules/function-app.bicep' = {
     instanceMemoryMB: instanceMemoryMB
     jobRouterConnectTimeoutSeconds: jobRouterConnectTimeoutSeconds
     jobRouterReadTimeoutSeconds: jobRouterReadTimeoutSeconds
+    jobNotFoundGraceSeconds: jobNotFoundGraceSeconds
     redeliveryFirstDelaySeconds: redeliveryFirstDelaySeconds
     redeliveryLongestDelaySeconds: redeliveryLongestDelaySeconds
     redeliveryGiveUpAfterSeconds: redeliveryGiveUpAfterSeconds

@@ -8,6 +8,8 @@ import signal
 import sys
 import threading
 
+from local.job_router import JobRouter
+from local.job_router.__main__ import add_answer_options
 from local.stack import Stack, as_deployed
 
 _HELP = """\
@@ -50,6 +52,7 @@ def main() -> int:
     parser.add_argument("--administration-port", type=int, default=0, help="HTTP port for queue properties and counts")
     parser.add_argument("--queue", default="job-cancellations", help="queue name (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=10, help="jobs to create, demo-1 onwards (default: %(default)s)")
+    add_answer_options(parser)
     parser.add_argument("--no-function", action="store_true", help="broker and Job Router only; nothing consumes")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)-8s %(name)s %(message)s", stream=sys.stderr)
@@ -60,9 +63,14 @@ def main() -> int:
     stack = Stack(
         queue=as_deployed(options.queue),
         service_bus_port=options.service_bus_port,
-        job_router_port=options.job_router_port,
         administration_port=options.administration_port,
         consume=not options.no_function,
+        job_router=JobRouter(
+            port=options.job_router_port,
+            second_cancel=options.second_cancel,
+            refusal_status=options.refusal_status,
+            dialect=options.dialect,
+        ),
     )
     try:
         with stack:

@@ -31,21 +31,24 @@ def as_deployed(name: str = "job-cancellations") -> QueueOptions:
 
 
 class Stack:
-    """A context manager. Ports are picked when 0; the queue is as deployed unless given; the function consumes it."""
+    """A context manager. Ports are picked when 0; the queue is as deployed unless given; the function consumes it.
+
+    job_router: one that answers otherwise than by default; the stack starts and stops it.
+    """
 
     def __init__(
         self,
         *,
         queue: QueueOptions | None = None,
         service_bus_port: int = 0,
-        job_router_port: int = 0,
         administration_port: int = 0,
         consume: bool = True,
+        job_router: JobRouter | None = None,
         on_result: Callable[[InvocationResult], None] | None = None,
     ) -> None:
         self.queue = queue or as_deployed()
         self.broker = Broker([self.queue], port=service_bus_port, administration_port=administration_port)
-        self.job_router = JobRouter(port=job_router_port)
+        self.job_router = job_router or JobRouter()
         self._consume = consume
         self._on_result = on_result
         self._open = ExitStack()

@@ -183,11 +183,8 @@ def _job_router(settings: Settings) -> Finding:
     try:
         client.get_job_status(f"ops-check-{uuid.uuid4()}")
     except JobRouterError as error:
-        if error.status == 404 and error.code != "Http404":
+        if error.status == 404 and error.from_job_router:
             return Finding("Job Router", Result.OK, f"{accepted}; it knows no job that cannot exist.")
-        if error.status == 404:
-            step = "Check the endpoint: copy it from the Communication Services resource, page Keys."
-            return Finding("Job Router", Result.FAIL, f"{settings.endpoint} is something else (404).", step)
         rule = rule_for(error)
         result = Result.WARN if rule.verdict is Verdict.REDELIVER and error.status else Result.FAIL
         return Finding("Job Router", result, f"{settings.endpoint}: {error}", rule.advice)

@@ -59,14 +59,16 @@ class CallGuard:
                 answer = request()
             except JobRouterError as error:
                 verdict = rule_for(error).verdict
-                if verdict not in (Verdict.REDELIVER, Verdict.REPAIR):
-                    self._succeeded()  # a refusal is an answer: the service works
-                    raise
-                wait = self._wait_after(attempt, error, started) if verdict is Verdict.REDELIVER else None
-                if wait is None:
+                may_pass = verdict in (Verdict.REDELIVER, Verdict.CONFLICT)
+                wait = self._wait_after(attempt, error, started) if may_pass else None
+                if wait is not None:
+                    self._wait(wait)
+                    continue
+                if verdict in (Verdict.REDELIVER, Verdict.REPAIR):
                     self._failed(error)
-                    raise
-                self._wait(wait)
+                else:
+                    self._succeeded()  # a refusal is an answer: the service works
+                raise
             else:
                 self._succeeded()
                 return answer
@@ -92,9 +94,9 @@ class CallGuard:
             if now >= self._next_probe:
                 self._next_probe = now + PROBE_INTERVAL
                 return  # this call is the probe
-        # Not the last error itself: what the service said there may be about another customer's message.
+        # Without what was answered: it may be about another customer's message.
         message = "(Not called now: the calls before this one failed in this way.)"
-        raise JobRouterError(error.status, error.code, message)
+        raise JobRouterError(error.status, error.code, message, from_job_router=error.from_job_router)
 
     def _failed(self, error: JobRouterError) -> None:
         with self._lock:

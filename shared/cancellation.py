@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _JOB_ID = r"^(?!\.{1,2}$)(?![\s\S]*[\x00-\x1f\x7f-\x9f\ufffd])[\s\S]*\S"
 _JOB_ID_RULE = "`jobId` is blank, '.' or '..', or has control characters or bytes that were not UTF-8"
 
+# Characters. A longer disposition code may be somebody's words: it is kept as private as a note.
+_LONGEST_PLAIN_CODE = 8
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPECVERSION = ("cloudEvents:specversion", "cloudEvents_specversion", "ce-specversion")
 
@@ -38,6 +41,12 @@ class CancellationRequest(msgspec.Struct, frozen=True, rename="camel"):
     disposition_code: (
         Annotated[str, msgspec.Meta(description="Outcome of the job; the service's default is Cancelled.")] | None
     ) = None
+
+    @property
+    def private_texts(self) -> tuple[str, ...]:
+        """What no log line, dead letter or error may repeat: the note, and a disposition code that may be one."""
+        code = self.disposition_code or ""
+        return tuple(text for text in (self.note, code if len(code) > _LONGEST_PLAIN_CODE else None) if text)
 
 
 class _CloudEvent(msgspec.Struct):

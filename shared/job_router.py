@@ -6,8 +6,8 @@ Source of the API: "Job Router Operations - Cancel Job" and "Get Job", version 2
 
 from __future__ import annotations
 
+import re
 import ssl
-import time
 import uuid
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -16,18 +16,24 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 import requests
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from requests.exceptions import InvalidSchema, InvalidURL
+from urllib3.exceptions import HTTPError, LocationValueError, ReadTimeoutError
 
 from shared.job_router_auth import AccessKeyAuth, EntraIdAuth, JobRouterAuth
 from shared.job_router_error import (
+    CLIENT_REQUEST_ID,
     CONNECTION_FAILED,
+    ERROR_KEYS,
     NOT_JOB_ROUTER,
     TIMEOUT,
     TLS_VERIFICATION_FAILED,
     JobRouterError,
+    RequestId,
+    code_or_none,
     error_from_response,
+    request_id_of,
 )
-from shared.one_host_adapter import OneHostAdapter
+from shared.one_host_adapter import CaBundleError, OneHostAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["AccessKeyAuth", "EntraIdAuth", "JobRouterClient", "JobRouterError", "normalise_endpoint"]
 
 _BODY_LIMIT = 256 * 1024  # bytes; a job with its notes is far smaller, and a stray download must not fill memory
+_ERROR_MEMBERS = frozenset(key.lower() for key in ERROR_KEYS)
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")  # what http.client says of a proxy's answer
 
 
 class JobRouterClient:
@@ -45,7 +53,7 @@ class JobRouterClient:
     Args:
         endpoint: `https://…` of the Communication Services resource; http only to loopback addresses.
         auth: AccessKeyAuth or EntraIdAuth; asked anew for each attempt.
-        connect_timeout, read_timeout: seconds; the read timeout also bounds the reading of the whole body.
+        connect_timeout, read_timeout: seconds; the read timeout bounds the whole answer, headers and body.
         pool_size: connections kept open; as many as threads will call.
 
     Raises:
@@ -82,40 +90,43 @@ class JobRouterClient:
         """Close the pooled connections."""
         self._adapter.close()
 
-    def cancel_job(self, request: CancellationRequest, *, trace_parent: str | None = None) -> str:
-        """Cancel a job; returns the service's request id.
+    def cancel_job(self, request: CancellationRequest, *, trace_parent: str | None = None) -> RequestId:
+        """Cancel a job; returns the id by which the service's support finds the call.
 
         Raises:
-            JobRouterError: for every other end, from a refusal to a dead network.
+            JobRouterError: for every other end, from a refusal to a dead network. It repeats no note.
         """
         fields = {"note": request.note, "dispositionCode": request.disposition_code}
         body = msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
-        return self._call("POST", f"{_segment(request.job_id)}:cancel", body, trace_parent)[1]
+        path = f"{_segment(request.job_id)}:cancel"
+        return self._call("POST", path, body, trace_parent, request.private_texts)[1]
 
-    def get_job_status(self, job_id: str, *, trace_parent: str | None = None) -> str:
+    def get_job_status(self, job_id: str, *, trace_parent: str | None = None, private: tuple[str, ...] = ()) -> str:
         """The job's status as the service spells it, such as `queued` or `cancelled`.
+
+        private: what an error may not repeat; the job that is read may hold a note.
 
         Raises:
             JobRouterError: as for cancel_job.
         """
-        job, request_id = self._call("GET", _segment(job_id), None, trace_parent)
-        status = job.get("status")
-        if not isinstance(status, str):
+        job, request_id = self._call("GET", _segment(job_id), None, trace_parent, private)
+        status = code_or_none(job.get("status"))
+        if status is None:
             raise JobRouterError(200, NOT_JOB_ROUTER, "The answer is not a job with a status.", request_id=request_id)
         return status
 
     def _call(
-        self, method: str, path: str, body: bytes | None, trace_parent: str | None
-    ) -> tuple[dict[str, object], str]:
+        self, method: str, path: str, body: bytes | None, trace_parent: str | None, private: tuple[str, ...]
+    ) -> tuple[dict[str, object], RequestId]:
         request = self._prepared(method, path, body, trace_parent)
-        client_request_id = request.headers["x-ms-client-request-id"]
+        client_request_id = request.headers[CLIENT_REQUEST_ID]
         status, headers, content = self._attempt(request)
         if status == 401 and self._auth.refresh(request):
             status, headers, content = self._attempt(request)
         if not 200 <= status < 300:
-            raise error_from_response(status, headers, content, client_request_id, lambda: datetime.now(UTC))
-        request_id = headers.get("x-ms-request-id") or client_request_id
-        return _json_object(status, content, request_id), request_id
+            raise error_from_response(status, headers, content, client_request_id, lambda: datetime.now(UTC), private)
+        request_id = request_id_of(headers, client_request_id)
+        return _success(status, content, request_id), request_id
 
     def _prepared(
         self, method: str, path: str, body: bytes | None, trace_parent: str | None
@@ -128,7 +139,7 @@ class JobRouterClient:
         request.headers = {  # type: ignore[assignment]
             "Accept": "application/json",
             "User-Agent": "cancel-job-function",
-            "x-ms-client-request-id": str(uuid.uuid4()),
+            CLIENT_REQUEST_ID: str(uuid.uuid4()),
         }
         if body is not None:
             request.body = body
@@ -139,16 +150,22 @@ class JobRouterClient:
         return request
 
     def _attempt(self, request: requests.PreparedRequest) -> tuple[int, Mapping[str, str], bytes]:
-        deadline = time.monotonic() + sum(self._timeout)
+        self._auth(request)
+        request_id = RequestId(CLIENT_REQUEST_ID, request.headers[CLIENT_REQUEST_ID])
         try:
-            self._auth(request)
             response = self._adapter.send(request, timeout=self._timeout, **self._environment)
             try:
-                return response.status_code, response.headers, b"".join(_body(response, deadline))
+                if response.status_code < 200:
+                    # The true answer is still to come on this connection, where the next request would take it for
+                    # its own: so nothing is read, and `close` ends the connection.
+                    message = f"Something in between sent an interim answer ({response.status_code}) as the last one."
+                    raise JobRouterError(None, CONNECTION_FAILED, message, request_id=request_id)
+                return response.status_code, response.headers, b"".join(_body(response))
             finally:
                 response.close()
         except (OSError, HTTPError) as error:  # requests' errors are OSErrors; reading the body raises urllib3's
-            raise _network_error(error, request.headers["x-ms-client-request-id"]) from error
+            # `from None`: the text of an error may quote what was answered.
+            raise _network_error(error, request_id) from None
 
 
 def parse_connection_string(connection_string: str) -> tuple[str, str]:
@@ -188,36 +205,41 @@ def _segment(job_id: str) -> str:
     return quote(job_id, safe="")
 
 
-def _body(response: requests.Response, deadline: float) -> Iterator[bytes]:
-    """The body as it arrives: a body that drips must not hold the thread past the message's lock."""
+def _body(response: requests.Response) -> Iterator[bytes]:
+    """The body as it arrives, up to its limit."""
     size = 0
     while chunk := response.raw.read1(65536, decode_content=True):
         yield chunk
         size += len(chunk)
         if size > _BODY_LIMIT:
             return  # enough to see what it is; the rest is dropped with the connection
-        if time.monotonic() > deadline:
-            raise requests.exceptions.ReadTimeout("the body came too slowly")
 
 
-def _json_object(status: int, content: bytes, request_id: str) -> dict[str, object]:
-    """The service's answer; anything but a JSON object or nothing means that something else answered."""
-    if not content.strip():
-        return {}
+def _success(status: int, content: bytes, request_id: RequestId) -> dict[str, object]:
+    """The service's answer: 200 with a JSON object that holds no error; anything else is somebody else's."""
     try:
-        return msgspec.json.decode(content, type=dict[str, object])
+        document = msgspec.json.decode(content, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise JobRouterError(
-            status, NOT_JOB_ROUTER, "The answer is not the JSON that Job Router gives.", request_id=request_id
-        ) from None
+        document = None
+    if status != 200 or document is None or any(name.lower() in _ERROR_MEMBERS for name in document):
+        message = "The success is not Job Router's, which is 200 with a JSON object that holds no error."
+        raise JobRouterError(status, NOT_JOB_ROUTER, message, request_id=request_id)
+    return document
 
 
-def _network_error(error: OSError | HTTPError, request_id: str) -> JobRouterError:
+def _network_error(error: OSError | HTTPError, request_id: RequestId) -> JobRouterError:
     chain = list(_causes(error))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain):
         return JobRouterError(None, TLS_VERIFICATION_FAILED, "The certificate did not verify.", request_id=request_id)
-    if not isinstance(error, (requests.RequestException, HTTPError)):  # requests' way to say: no such CA bundle
-        return JobRouterError(None, TLS_VERIFICATION_FAILED, "The CA bundle was not found.", request_id=request_id)
+    if isinstance(error, CaBundleError):
+        return JobRouterError(None, TLS_VERIFICATION_FAILED, "The CA bundle cannot be read.", request_id=request_id)
+    if isinstance(error, (InvalidSchema, InvalidURL, LocationValueError)):
+        message = f"The endpoint or the proxy setting cannot be used ({type(error).__name__})."
+        return JobRouterError(None, NOT_JOB_ROUTER, message, request_id=request_id)
+    tunnel = next((found for cause in chain if (found := _TUNNEL_REFUSED.match(str(cause)))), None)
+    if tunnel and int(tunnel[1]) < 500:
+        message = f"The proxy refused the connection ({tunnel[1]})."
+        return JobRouterError(int(tunnel[1]), NOT_JOB_ROUTER, message, request_id=request_id)
     if isinstance(error, (requests.Timeout, ReadTimeoutError)):
         return JobRouterError(None, TIMEOUT, "No answer came in time.", request_id=request_id)
     return JobRouterError(

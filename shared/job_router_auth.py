@@ -104,18 +104,16 @@ class EntraIdAuth(JobRouterAuth):
             self._lock.release()
 
     def _fetch(self) -> AccessToken:
-        from azure.core.exceptions import AzureError
-
         try:
             self._credential = self._credential or self._make_credential()
             return self._credential.get_token(SCOPE)
-        except (AzureError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  # a credential reads files, sockets and other programs' output
             # Only the kind of failure: what azure-identity says can run to pages and name the environment.
             raise JobRouterError(
                 None,
                 CREDENTIAL_UNAVAILABLE,
                 f"No Microsoft Entra ID token could be had ({type(error).__name__}).",
-            ) from error
+            ) from None
 
 
 def _default_credential() -> TokenCredential:

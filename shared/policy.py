@@ -1,6 +1,6 @@
-"""What becomes of a message: the table of outcomes as data, and the pure function that reads it.
+"""What becomes of a message: the tables of outcomes as data, and the pure functions that read them.
 
-No clock, no socket. The README shows the same table, and a test keeps the two equal.
+No clock, no socket. The README shows the same tables, and a test keeps them equal.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from shared.job_router_error import (
     CONNECTION_FAILED,
     CREDENTIAL_UNAVAILABLE,
+    NO_SUCH_JOB,
     NOT_JOB_ROUTER,
     TIMEOUT,
     TLS_VERIFICATION_FAILED,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 # Service Bus keeps reason and description as headers; each has to stay under this many characters.
 HEADER_LIMIT = 4096
-_SHARED_RUN = 16  # characters; a message of the service that repeats so much of the note is repeating the note
+_UNAVAILABLE, _USED_UP = "JobRouterUnavailable", "RetriesExhausted"
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,13 @@ Outcome = Cancelled | AlreadyCancelled | DeadLetter | Redeliver
 
 
 class Verdict(Enum):
-    """What a rule makes of a message; the values are the words of the README's table."""
+    """What a rule makes of a message; the values are the words of the README's tables."""
 
+    READ_JOB = "read the job; the table below decides"
+    COMPLETE = "complete, as `AlreadyCancelled`"
     DEAD_LETTER = "dead-letter"
-    READ_JOB = "read the job: `cancelled` completes, anything else is a dead letter"
+    NOT_FOUND = "dead-letter; within `JOB_NOT_FOUND_GRACE_SECONDS`: redeliver later"
+    CONFLICT = "retry, then redeliver later; once attempts are used up: dead-letter as such"
     REDELIVER = "redeliver later; once attempts are used up: dead-letter as `RetriesExhausted`"
     REPAIR = "redeliver later, log an error that names the setting; once attempts are used up: dead-letter as such"
 
@@ -81,9 +85,17 @@ class Rule:
 
 _SERVER_ERRORS = frozenset(range(500, 600)) - {501, 505}
 
+NOT_REACHED = Rule(
+    "3xx, 407, 4xx or 501 or 505 without Job Router's error document, a success that is not Job Router's",
+    Verdict.REPAIR,
+    "JobRouterNotReached",
+    "Something else than Job Router answered: check the endpoint in JOB_ROUTER_ENDPOINT or "
+    "JOB_ROUTER_CONNECTION_STRING, HTTPS_PROXY, and the gateways and firewalls in between.",
+    frozenset(range(300, 400)) | {407},
+    frozenset({NOT_JOB_ROUTER}),
+)
 RULES = (
-    Rule("404", Verdict.DEAD_LETTER, "JobNotFound", "Job Router knows no such job at this endpoint.", frozenset({404})),
-    Rule("400, 409, 412", Verdict.READ_JOB, None, "", frozenset({400, 409, 412})),
+    Rule("400, 404, 409, 412", Verdict.READ_JOB, statuses=frozenset({400, 404, 409, 412})),
     Rule(
         "401, 403",
         Verdict.REPAIR,
@@ -93,14 +105,13 @@ RULES = (
         frozenset({401, 403}),
     ),
     Rule(
-        "3xx, 407, or a success that is not Job Router's JSON",
-        Verdict.REPAIR,
-        "JobRouterNotReached",
-        "Something else answered: check the endpoint in JOB_ROUTER_ENDPOINT or JOB_ROUTER_CONNECTION_STRING, and "
-        "HTTPS_PROXY.",
-        frozenset(range(300, 400)) | {407},
-        frozenset({NOT_JOB_ROUTER}),
+        "any other 4xx, 501, 505",
+        Verdict.DEAD_LETTER,
+        None,
+        "Job Router refuses to cancel it.",
+        (frozenset(range(400, 500)) | {501, 505}) - {400, 401, 403, 404, 407, 408, 409, 412, 421, 425, 429},
     ),
+    NOT_REACHED,
     Rule(
         "TLS certificate not verified",
         Verdict.REPAIR,
@@ -118,92 +129,105 @@ RULES = (
     Rule(
         "408, 421, 425, 429, 5xx but 501 and 505, timeouts, failed connections",
         Verdict.REDELIVER,
-        "JobRouterUnavailable",
+        _UNAVAILABLE,
         "Job Router could not answer now.",
         frozenset({408, 421, 425, 429}) | _SERVER_ERRORS,
         frozenset({TIMEOUT, CONNECTION_FAILED}),
     ),
-    Rule(
-        "any other status",
-        Verdict.DEAD_LETTER,
-        None,
-        "",
-        frozenset(range(100, 600))
-        - frozenset(range(200, 400))
-        - {400, 401, 403, 404, 407, 408, 409, 412, 421, 425, 429}
-        - _SERVER_ERRORS,
-    ),
 )
+# What reading the job gave, after Job Router refused to cancel it.
+_CANCELLED = Rule("`cancelled`", Verdict.COMPLETE)
+_OVER = Rule(
+    "`closed`, `completed`",
+    Verdict.DEAD_LETTER,
+    "JobNotCancellable",
+    "The job is over, and nothing is left to cancel.",
+)
+_UNKNOWN_JOB = Rule(
+    "no such job",
+    Verdict.NOT_FOUND,
+    "JobNotFound",
+    "Job Router knows no such job at this endpoint.",
+)
+_REFUSED = Rule(
+    "any other status, or it cannot be read, after 400", Verdict.DEAD_LETTER, None, "Job Router refuses to cancel it."
+)
+_CONFLICT = Rule(
+    "any other status, or it cannot be read, after 404, 409, 412",
+    Verdict.CONFLICT,
+    "JobRouterConflict",
+    "Job Router refuses to cancel it now, though the job is not over.",
+)
+READ_RULES = (_CANCELLED, _OVER, _UNKNOWN_JOB, _REFUSED, _CONFLICT)
+
 # One look-up instead of a search; a status or code that stood in two rows would be a fault of the table.
 _BY_STATUS = {status: rule for rule in RULES for status in rule.statuses}
 _BY_CODE = {code: rule for rule in RULES for code in rule.codes}
+_BY_JOB_STATUS = {"cancelled": _CANCELLED, "closed": _OVER, "completed": _OVER, NO_SUCH_JOB: _UNKNOWN_JOB}
+# Who answers so matters not: it says nothing of the message.
+_WHOEVER_ANSWERS = frozenset({NOT_REACHED.when, _BY_CODE[TIMEOUT].when})
 
 
 def rule_for(error: JobRouterError) -> Rule:
-    """The row of the table that an error falls under; a status that HTTP does not know is an `any other`."""
-    if error.status is None or error.code == NOT_JOB_ROUTER:
+    """The row of the tables that an error falls under: of READ_RULES once the job was read, else of RULES.
+
+    Only Job Router itself condemns a message or a credential: without its error document it was something in between.
+    """
+    if not error.from_job_router and error.code in _BY_CODE:
         return _BY_CODE[error.code]
-    return _BY_STATUS.get(error.status, RULES[-1])
+    rule = _BY_STATUS.get(error.status or 0, NOT_REACHED)
+    if not error.from_job_router and rule.when not in _WHOEVER_ANSWERS:
+        return NOT_REACHED
+    if rule.verdict is not Verdict.READ_JOB or error.job_status is None:
+        return rule
+    read = _BY_JOB_STATUS.get(error.job_status.casefold())
+    return read or (_REFUSED if error.status == 400 else _CONFLICT)
 
 
 def outcome_of_invalid(error: InvalidCancellationError) -> DeadLetter:
     """The outcome of a message that cannot be decoded."""
-    return DeadLetter("InvalidCancellation", _fit(f"{error} Correct the message at its sender and send it again."))
+    return DeadLetter("InvalidCancellation", fit(f"{error} Correct the message at its sender and send it again."))
 
 
-def outcome_of_error(
-    error: JobRouterError, job_id: str, note: str | None, attempt: int, job_status: str | None = None
-) -> Outcome:
-    """Judge a failed cancel.
+def outcome_of_error(error: JobRouterError, job_id: str, attempt: int, *, in_grace: bool = False) -> Outcome:
+    """Judge a failed cancel, the job read back where the rule asks for it.
 
-    job_status is what reading the job back gave, for the rows that ask for it; None when it could not be read.
+    in_grace: so short after the sending that an unknown job may still be created.
     """
     rule = rule_for(error)
-    facts = _facts(error, job_status, attempt)
+    if rule.verdict is Verdict.COMPLETE:
+        return AlreadyCancelled()
+    reason = rule.reason or error.specific_code
     job = f"Job '{job_id[:200]}'"
-    match rule.verdict:
-        case Verdict.READ_JOB if job_status == "cancelled":
-            return AlreadyCancelled()
-        case Verdict.READ_JOB if job_status == "closed":
-            return DeadLetter("JobNotCancellable", _fit(f"{job} is closed and can no longer be cancelled. {facts}"))
-        case Verdict.REDELIVER | Verdict.REPAIR:
-            reason = rule.reason or error.code
-            description = _fit(f"{job} is not cancelled yet: {_said(error, note)} {rule.advice} {facts}")
-            return Redeliver(reason, description, rule.verdict is Verdict.REPAIR, error.retry_after)
-        case _:
-            sentence = rule.advice or "Job Router refuses to cancel it."
-            return DeadLetter(rule.reason or error.code, _fit(f"{job}: {sentence} {_said(error, note)} {facts}"))
+    said = " ".join((error.message, *error.details)).strip()
+    sentences = f"{rule.advice} {f'The service said: {said}' if said else ''} {_facts(error, attempt)}"
+    if rule.verdict is Verdict.DEAD_LETTER or (rule.verdict is Verdict.NOT_FOUND and not in_grace):
+        return DeadLetter(reason, fit(f"{job}: {sentences}"))
+    description = fit(f"{job} is not cancelled yet: {sentences}")
+    return Redeliver(reason, description, rule.verdict is Verdict.REPAIR, error.retry_after)
 
 
 def outcome_when_used_up(outcome: Redeliver, attempt: Attempt) -> DeadLetter:
-    """The outcome of a message that was tried long enough; what the environment's fault was stays the reason."""
-    reason = outcome.reason if outcome.environment_fault else "RetriesExhausted"
+    """The outcome of a message that was tried long enough; whatever names its cause stays the reason."""
+    reason = _USED_UP if outcome.reason == _UNAVAILABLE else outcome.reason
     tried = f"Given up after {attempt.number} attempts since {attempt.since:%Y-%m-%d %H:%M:%S} UTC."
-    return DeadLetter(reason, _fit(f"{tried} Mend the cause and send the message again. {outcome.description}"))
+    return DeadLetter(reason, fit(f"{tried} Mend the cause and send the message again. {outcome.description}"))
 
 
-def _said(error: JobRouterError, note: str | None) -> str:
-    """What the service said, unless it quotes the note: that is a customer's text and stays out of headers and logs."""
-    said = " ".join((error.message, *error.details))
-    if not said.strip():
-        return ""
-    if note and (note in said or any(said[i : i + _SHARED_RUN] in note for i in range(len(said) - _SHARED_RUN + 1))):
-        return "(What the service said repeats the note and is left out.)"
-    return f"The service said: {said}"
+def fit(text: str) -> str:
+    """On one line, short enough for a header of Service Bus."""
+    text = " ".join(text.split())
+    return text if len(text) < HEADER_LIMIT else text[: HEADER_LIMIT - 2] + "…"
 
 
-def _facts(error: JobRouterError, job_status: str | None, attempt: int) -> str:
+def _facts(error: JobRouterError, attempt: int) -> str:
+    codes = dict.fromkeys((error.specific_code, error.code, *error.inner_codes))
     facts = {
-        "code": ", ".join((error.code, *error.inner_codes)),
+        "code": ", ".join(codes),
         "status": error.status,
         "target": error.target,
-        "job status": job_status,
-        "request id": error.request_id,
+        "job status": error.job_status,
+        **({error.request_id.header: error.request_id.value} if error.request_id else {}),
         "attempt": attempt,
     }
     return f"({'; '.join(f'{name}: {value}' for name, value in facts.items() if value is not None)})"
-
-
-def _fit(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) < HEADER_LIMIT else text[: HEADER_LIMIT - 2] + "…"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn, Protocol, assert_never
 
-import msgspec
-
 from shared.cancellation import InvalidCancellationError, decode_cancellation
-from shared.job_router_error import JobRouterError
+from shared.job_router_error import NO_SUCH_JOB, UNREADABLE, JobRouterError
+from shared.log_line import LogLine, write_worker_line
 from shared.policy import (
     AlreadyCancelled,
     Cancelled,
@@ -20,6 +18,7 @@ from shared.policy import (
     Outcome,
     Redeliver,
     Verdict,
+    fit,
     outcome_of_error,
     outcome_of_invalid,
     outcome_when_used_up,
@@ -35,8 +34,7 @@ if TYPE_CHECKING:
 
     from shared.call_guard import CallGuard
     from shared.cancellation import CancellationRequest
-
-logger = logging.getLogger("cancel_job")
+    from shared.job_router_error import RequestId
 
 
 # Seconds. Just inside the five minutes for which the host renews a lock (host.json) and a Consumption function may
@@ -55,8 +53,8 @@ class SettlementError(Exception):
 class JobRouter(Protocol):
     """What processing needs of shared.job_router.JobRouterClient."""
 
-    def cancel_job(self, request: CancellationRequest, *, trace_parent: str | None = None) -> str: ...
-    def get_job_status(self, job_id: str, *, trace_parent: str | None = None) -> str: ...
+    def cancel_job(self, request: CancellationRequest, *, trace_parent: str | None = None) -> RequestId: ...
+    def get_job_status(self, job_id: str, *, trace_parent: str | None = None, private: tuple[str, ...] = ()) -> str: ...
 
 
 class Settler(Protocol):
@@ -78,35 +76,6 @@ class Queue:
     told: set[str] = field(default_factory=set)
 
 
-@dataclass
-class _Record:
-    """The log line in the making. Never a note, never a body, never a setting's value."""
-
-    message_id: str | None
-    attempt: int
-    delivery_count: int | None
-    invocation_id: str
-    job_id: str | None = None
-    outcome: str = ""
-    reason: str | None = None
-    description: str | None = None
-    status: int | None = None
-    request_id: str | None = None
-    delay_seconds: float | None = None
-    not_postponed: str | None = None
-    age_seconds: float | None = None  # since the sender's message was enqueued: on arrival, in the line at the end
-    started: float = field(default_factory=time.monotonic)
-
-    def write(self, level: int) -> None:
-        if logger.isEnabledFor(level):
-            fields = {name: value for name, value in vars(self).items() if value is not None and name != "started"}
-            duration = time.monotonic() - self.started
-            fields["duration_ms"] = round(duration * 1000, 1)
-            if self.age_seconds is not None:
-                fields["age_seconds"] = round(self.age_seconds + duration, 1)
-            logger.log(level, "%s", msgspec.json.encode(fields).decode())
-
-
 def process(
     message: func.ServiceBusMessage,
     invocation_id: str,
@@ -125,7 +94,8 @@ def process(
     record = _record_of(attempt, message, invocation_id, queue)
     is_last = attempt.is_last(queue.backoff, queue.now())
     calls = _Calls(job_router, guard, trace_parent, may_shed=not is_last)
-    outcome = _decide(message, attempt, calls, record)
+    in_grace = attempt.is_in_grace(queue.backoff, queue.now())
+    outcome = _decide(message, attempt, calls, record, in_grace=in_grace)
     if isinstance(outcome, Redeliver) and is_last:
         outcome = outcome_when_used_up(outcome, attempt)
     _carry_out(outcome, message, attempt, queue, record)
@@ -139,7 +109,7 @@ def postpone(message: func.ServiceBusMessage, invocation_id: str, error: Excepti
     """
     attempt = Attempt.of(message, queue.now())
     record = _record_of(attempt, message, invocation_id, queue)
-    outcome = Redeliver("InvalidSettings", str(error), environment_fault=True)
+    outcome = Redeliver("InvalidSettings", fit(str(error)), environment_fault=True)
     is_last = attempt.is_last(queue.backoff, queue.now())
     _carry_out(outcome_when_used_up(outcome, attempt) if is_last else outcome, message, attempt, queue, record)
 
@@ -152,15 +122,15 @@ def hold(
     Raises:
         RedeliveryError: always, after HOLD_SECONDS.
     """
-    record = _Record(message.message_id, 1, message.delivery_count, invocation_id)
-    record.outcome, record.reason, record.description = "Redeliver", "InvalidSettings", str(error)
+    record = LogLine(message.message_id, 1, message.delivery_count, invocation_id)
+    record.outcome, record.reason, record.description = "Redeliver", "InvalidSettings", fit(str(error))
     record.write(logging.ERROR)
     wait(HOLD_SECONDS)
-    raise RedeliveryError(f"InvalidSettings: {error}")
+    raise RedeliveryError(f"InvalidSettings: {record.description}")
 
 
-def _record_of(attempt: Attempt, message: func.ServiceBusMessage, invocation_id: str, queue: Queue) -> _Record:
-    record = _Record(attempt.message_id, attempt.number, message.delivery_count, invocation_id)
+def _record_of(attempt: Attempt, message: func.ServiceBusMessage, invocation_id: str, queue: Queue) -> LogLine:
+    record = LogLine(attempt.message_id, attempt.number, message.delivery_count, invocation_id)
     record.age_seconds = attempt.age(queue.now())
     return record
 
@@ -174,46 +144,51 @@ class _Calls:
     trace_parent: str | None
     may_shed: bool
 
-    def cancel(self, request: CancellationRequest) -> str:
-        return self.guard.call(
-            lambda: self.job_router.cancel_job(request, trace_parent=self.trace_parent), may_shed=self.may_shed
-        )
+    def cancel(self, request: CancellationRequest) -> RequestId:
+        """Cancel; a refusal that depends on the job's state is raised with what reading the job gave."""
+        return self.guard.call(lambda: self._attempt(request), may_shed=self.may_shed)
 
-    def status(self, job_id: str) -> str:
-        # The service has just answered: reading what it spoke of is never shed.
-        return self.guard.call(
-            lambda: self.job_router.get_job_status(job_id, trace_parent=self.trace_parent), may_shed=False
-        )
+    def _attempt(self, request: CancellationRequest) -> RequestId:
+        try:
+            return self.job_router.cancel_job(request, trace_parent=self.trace_parent)
+        except JobRouterError as error:
+            if rule_for(error).verdict is not Verdict.READ_JOB:
+                raise
+            refusal = error
+        raise self._after_reading(refusal, request)
+
+    def _after_reading(self, refusal: JobRouterError, request: CancellationRequest) -> JobRouterError:
+        try:
+            status = self.job_router.get_job_status(
+                request.job_id, trace_parent=self.trace_parent, private=request.private_texts
+            )
+        except JobRouterError as error:
+            # Only the job's status can tell what the refusal means: what hides it decides.
+            if rule_for(error).verdict in (Verdict.REDELIVER, Verdict.REPAIR):
+                return error
+            status = NO_SUCH_JOB if error.status == 404 else UNREADABLE
+        return replace(refusal, job_status=status)
 
 
-def _decide(message: func.ServiceBusMessage, attempt: Attempt, calls: _Calls, record: _Record) -> Outcome:
+def _decide(
+    message: func.ServiceBusMessage, attempt: Attempt, calls: _Calls, record: LogLine, *, in_grace: bool
+) -> Outcome:
     try:
         request = decode_cancellation(message.get_body(), message.content_type, message.application_properties)
     except InvalidCancellationError as error:
         return outcome_of_invalid(error)
     record.job_id = request.job_id
     try:
-        record.request_id = calls.cancel(request)
+        record.called(calls.cancel(request))
         return Cancelled()
     except JobRouterError as error:
-        record.status, record.request_id = error.status, error.request_id
-        return _judge(error, request, attempt, calls)
-
-
-def _judge(error: JobRouterError, request: CancellationRequest, attempt: Attempt, calls: _Calls) -> Outcome:
-    job_status = None
-    if rule_for(error).verdict is Verdict.READ_JOB:
-        try:
-            job_status = calls.status(request.job_id)
-        except JobRouterError as read_error:
-            # Unless the job itself is the trouble, only its status can tell: what hides it decides.
-            if rule_for(read_error).verdict in (Verdict.REDELIVER, Verdict.REPAIR) or read_error.status == 404:
-                error = read_error
-    return outcome_of_error(error, request.job_id, request.note, attempt.number, job_status)
+        record.status = error.status
+        record.called(error.request_id)
+        return outcome_of_error(error, request.job_id, attempt.number, in_grace=in_grace)
 
 
 def _carry_out(
-    outcome: Outcome, message: func.ServiceBusMessage, attempt: Attempt, queue: Queue, record: _Record
+    outcome: Outcome, message: func.ServiceBusMessage, attempt: Attempt, queue: Queue, record: LogLine
 ) -> None:
     record.outcome = type(outcome).__name__
     match outcome:
@@ -232,7 +207,7 @@ def _carry_out(
             assert_never(outcome)
 
 
-def _dead_letter(message: func.ServiceBusMessage, outcome: DeadLetter, settler: Settler, record: _Record) -> None:
+def _dead_letter(message: func.ServiceBusMessage, outcome: DeadLetter, settler: Settler, record: LogLine) -> None:
     try:
         settler.dead_letter(message.lock_token or "", outcome.reason, outcome.description)
     except Exception as error:  # whatever it is, the host has to abandon, and the one line has to be written
@@ -242,7 +217,7 @@ def _dead_letter(message: func.ServiceBusMessage, outcome: DeadLetter, settler: 
 
 
 def _redeliver(
-    message: func.ServiceBusMessage, outcome: Redeliver, attempt: Attempt, queue: Queue, record: _Record, level: int
+    message: func.ServiceBusMessage, outcome: Redeliver, attempt: Attempt, queue: Queue, record: LogLine, level: int
 ) -> None:
     """First the copy, then, by returning, the end of the original: a crash between them leaves two, never none."""
     delay = queue.backoff.delay(attempt.waited(queue.now()), outcome.retry_after, queue.jitter())
@@ -267,5 +242,4 @@ def _warn_once(error: Exception, queue: Queue) -> None:
         return
     queue.told.add(reason)
     text = str(error) if type(error).__module__.startswith("shared.") else "Service Bus did not take the copy."
-    line = {"outcome": "Degraded", "reason": reason, "description": f"Messages are not postponed but abandoned: {text}"}
-    logger.error("%s", msgspec.json.encode(line).decode())
+    write_worker_line(logging.ERROR, "Degraded", reason, f"Messages are not postponed but abandoned: {text}")

@@ -26,11 +26,13 @@ class Backoff:
     So an outage is over for its last message at most half as long again after its end, however long it was; windows
     that double with each attempt would take two or three times as long. give_up_after counts from the first attempt,
     not from the sending: a message that waited for a worker for a day still gets all its attempts.
+    job_not_found_grace counts from the sending: so long a job may still be on its way to Job Router.
     """
 
     first_delay: float = 15.0
     longest_delay: float = 1800.0
     give_up_after: float = 8 * 3600.0
+    job_not_found_grace: float = 0.0
 
     def window(self, waited: float) -> float:
         """The longest wait for the next attempt, before anything that the service asks for."""
@@ -76,6 +78,11 @@ class Attempt:
     def age(self, now: datetime) -> float | None:
         """Seconds since the sender's message was enqueued; 0 where the broker's clock is ahead of ours."""
         return max(0.0, (now - self.first_enqueued).total_seconds()) if self.first_enqueued else None
+
+    def is_in_grace(self, backoff: Backoff, now: datetime) -> bool:
+        """Whether a job that is not found may still be created; never where nobody knows when the message was sent."""
+        age = self.age(now)
+        return age is not None and age < backoff.job_not_found_grace
 
     def is_last(self, backoff: Backoff, now: datetime) -> bool:
         """Whether nothing comes after this one."""

@@ -130,17 +130,22 @@ def _backoff(environ: Mapping[str, str], problems: list[str]) -> Backoff:
     first = _seconds(environ, "REDELIVERY_FIRST_DELAY_SECONDS", default.first_delay, 3600, problems)
     longest = _seconds(environ, "REDELIVERY_LONGEST_DELAY_SECONDS", default.longest_delay, 86_400, problems)
     give_up = _seconds(environ, "REDELIVERY_GIVE_UP_AFTER_SECONDS", default.give_up_after, 30 * 86_400, problems)
-    return Backoff(first, max(first, longest), give_up)
+    grace = _seconds(environ, "JOB_NOT_FOUND_GRACE_SECONDS", default.job_not_found_grace, 86_400, problems, least=0.0)
+    return Backoff(first, max(first, longest), give_up, grace)
 
 
-def _seconds(environ: Mapping[str, str], name: str, default: float, limit: int, problems: list[str]) -> float:
+def _seconds(
+    environ: Mapping[str, str], name: str, default: float, limit: int, problems: list[str], least: float | None = None
+) -> float:
+    """least: the smallest value that is taken; None for anything above 0."""
     text = environ.get(name, "").strip()
     try:
         value = float(text) if text else default
     except ValueError:
-        value = 0.0
-    if not (isfinite(value) and 0 < value <= limit):
-        problems.append(f"{name} is not a number of seconds above 0 and up to {limit}: {text!r}.")
+        value = -1.0
+    if not (isfinite(value) and value <= limit and (value > 0 if least is None else value >= least)):
+        bounds = f"above 0 and up to {limit}" if least is None else f"from {least:g} to {limit}"
+        problems.append(f"{name} is not a number of seconds {bounds}: {text!r}.")
     return value
 
 

@@ -10,11 +10,12 @@ import logging
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from shared.job_router_error import JobRouterError
+from shared.log_line import logger, write_worker_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 
     from shared.call_guard import CallGuard
     from shared.cancellation import CancellationRequest
+    from shared.job_router_error import RequestId
     from shared.processing import JobRouter, Queue
 
     Process = Callable[[func.ServiceBusMessage, str, str | None, JobRouter, CallGuard, Queue], None]
 
-logger = logging.getLogger("cancel_job")
+Answer = TypeVar("Answer")
+
 
 # The distro would patch each of these; our two spans say what there is to say, and the patching is paid at cold start.
 _PATCHED_BY_DEFAULT = (
@@ -58,9 +61,8 @@ def instrument(process: Process, endpoint: str) -> Process:
         tracer, counter = _started()
     except Exception as error:  # noqa: BLE001  # whatever it is, the messages come first
         text = f"OpenTelemetry stays off: {error} Install requirements-telemetry.txt and set "
-        line = {"outcome": "TelemetryOff", "reason": type(error).__name__}
-        line["description"] = f"{text}APPLICATIONINSIGHTS_CONNECTION_STRING, or remove CANCEL_JOB_OPENTELEMETRY."
-        logger.warning("%s", msgspec.json.encode(line).decode())
+        text += "APPLICATIONINSIGHTS_CONNECTION_STRING, or remove CANCEL_JOB_OPENTELEMETRY."
+        write_worker_line(logging.WARNING, "TelemetryOff", type(error).__name__, text)
         return process
     logger.addHandler(_LineReader(counter))
 
@@ -120,19 +122,22 @@ class _TracedJobRouter:
     invocation_id: str
     endpoint: str
 
-    def cancel_job(self, request: CancellationRequest, *, trace_parent: str | None = None) -> str:
+    def cancel_job(self, request: CancellationRequest, *, trace_parent: str | None = None) -> RequestId:
         """As the job router does."""
         return self._traced(
             "POST", ":cancel", trace_parent, lambda parent: self.job_router.cancel_job(request, trace_parent=parent)
         )
 
-    def get_job_status(self, job_id: str, *, trace_parent: str | None = None) -> str:
+    def get_job_status(self, job_id: str, *, trace_parent: str | None = None, private: tuple[str, ...] = ()) -> str:
         """As the job router does."""
         return self._traced(
-            "GET", "", trace_parent, lambda parent: self.job_router.get_job_status(job_id, trace_parent=parent)
+            "GET",
+            "",
+            trace_parent,
+            lambda parent: self.job_router.get_job_status(job_id, trace_parent=parent, private=private),
         )
 
-    def _traced(self, method: str, action: str, parent: str | None, call: Callable[[str | None], str]) -> str:
+    def _traced(self, method: str, action: str, parent: str | None, call: Callable[[str | None], Answer]) -> Answer:
         from opentelemetry.trace import SpanKind, Status, StatusCode
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -155,7 +160,7 @@ class _TracedJobRouter:
             try:
                 answer = call(carrier.get("traceparent", parent))
             except JobRouterError as error:
-                span.set_attributes({"error.type": error.code, "http.response.status_code": error.status or 0})
+                span.set_attributes({"error.type": error.specific_code, "http.response.status_code": error.status or 0})
                 span.set_status(Status(StatusCode.ERROR))
                 raise
             span.set_attribute("http.response.status_code", 200)

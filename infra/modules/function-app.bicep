@@ -48,6 +48,9 @@ param jobRouterConnectTimeoutSeconds int
 @description('JOB_ROUTER_READ_TIMEOUT_SECONDS.')
 param jobRouterReadTimeoutSeconds int
 
+@description('JOB_NOT_FOUND_GRACE_SECONDS.')
+param jobNotFoundGraceSeconds int
+
 @description('REDELIVERY_FIRST_DELAY_SECONDS.')
 param redeliveryFirstDelaySeconds int
 
@@ -161,6 +164,7 @@ var settings = {
   AZURE_CLIENT_ID: identity.properties.clientId // which identity DefaultAzureCredential takes
   JOB_ROUTER_CONNECT_TIMEOUT_SECONDS: string(jobRouterConnectTimeoutSeconds)
   JOB_ROUTER_READ_TIMEOUT_SECONDS: string(jobRouterReadTimeoutSeconds)
+  JOB_NOT_FOUND_GRACE_SECONDS: string(jobNotFoundGraceSeconds)
   REDELIVERY_FIRST_DELAY_SECONDS: string(redeliveryFirstDelaySeconds)
   REDELIVERY_LONGEST_DELAY_SECONDS: string(redeliveryLongestDelaySeconds)
   REDELIVERY_GIVE_UP_AFTER_SECONDS: string(redeliveryGiveUpAfterSeconds)

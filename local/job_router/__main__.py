@@ -6,7 +6,8 @@ import signal
 import threading
 from pathlib import Path
 
-from local.job_router.server import JobRouter
+from local.job_router.errors import DIALECTS
+from local.job_router.server import REFUSAL_STATUSES, SECOND_CANCEL_STATUSES, JobRouter
 
 
 def main() -> None:
@@ -17,7 +18,9 @@ def main() -> None:
     with JobRouter(
         port=arguments.port,
         service_time_seconds=arguments.service_time_ms / 1000,
-        second_cancel_is_ok=arguments.second_cancel_is_ok,
+        second_cancel=arguments.second_cancel,
+        refusal_status=arguments.refusal_status,
+        dialect=arguments.dialect,
         record=not arguments.no_record,
     ) as router:
         if arguments.jobs is not None:
@@ -37,9 +40,33 @@ def _parse_arguments() -> argparse.Namespace:
     jobs.add_argument("--jobs", type=Path, metavar="FILE", help='JSON: ["id", {"id": "other", "status": "closed"}]')
     jobs.add_argument("--job-count", type=int, default=0, metavar="N", help="add queued jobs job-0 to job-(N-1)")
     parser.add_argument("--service-time-ms", type=float, default=0.0, metavar="X", help="how long each answer takes")
-    parser.add_argument("--second-cancel-is-ok", action="store_true", help="answer a repeated cancel with 200")
+    add_answer_options(parser)
     parser.add_argument("--no-record", action="store_true", help="do not remember requests; for load tests")
     return parser.parse_args()
+
+
+def add_answer_options(parser: argparse.ArgumentParser) -> None:
+    """What nobody has seen of the real service, or has seen in two forms, as options."""
+    parser.add_argument(
+        "--second-cancel",
+        type=int,
+        choices=SECOND_CANCEL_STATUSES,
+        default=409,
+        help="what cancelling a cancelled job answers (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--refusal-status",
+        type=int,
+        choices=REFUSAL_STATUSES,
+        default=409,
+        help="what cancelling a closed or completed job answers (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dialect",
+        choices=DIALECTS,
+        default="recorded",
+        help="errors and headers as recorded of the service, or as it specifies them (default: %(default)s)",
+    )
 
 
 def _add_jobs_from(path: Path, router: JobRouter) -> None:

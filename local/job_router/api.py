@@ -56,15 +56,24 @@ def parse_route(path: str) -> Route | None:
 
 
 class JobRouterApi:
-    """Answers requests; `refusal_status` is for a cancel that the job's status does not allow."""
+    """Answers requests.
+
+    refusal_status: for a cancel that the job's status does not allow. second_cancel: for one of a cancelled job.
+    """
 
     def __init__(
-        self, jobs: JobStore, authenticator: Authenticator, clock: Callable[[], datetime], refusal_status: int
+        self,
+        jobs: JobStore,
+        authenticator: Authenticator,
+        clock: Callable[[], datetime],
+        refusal_status: int,
+        second_cancel: int,
     ) -> None:
         self._jobs = jobs
         self._authenticator = authenticator
         self._clock = clock
         self._refusal_status = refusal_status
+        self._second_cancel = second_cancel
 
     def answer(self, request: Request, route: Route | None) -> Reply:
         denied = self._authenticator.refusal(request, self._clock())
@@ -86,7 +95,8 @@ class JobRouterApi:
             return error_reply(400, "InvalidJobId", "The job id is not percent-encoded UTF-8.", target="jobId")
         try:
             if route.method == "GET":
-                return Reply(200, json.dumps(self._jobs.get(route.job_id).as_json()).encode())
+                job = self._jobs.get(route.job_id).as_json()
+                return Reply(200, json.dumps(job).encode(), headers={"ETag": job["etag"]})
             return self._cancel(route.job_id, request.body)
         except JobNotFoundError:
             return error_reply(
@@ -114,7 +124,7 @@ class JobRouterApi:
             # The service's own code is not documented; this one names the state, as a reader would want.
             inner_code = f"JobIs{problem.status.capitalize()}"
             return error_reply(
-                self._refusal_status,
+                self._second_cancel if problem.status == "cancelled" else self._refusal_status,
                 "InvalidJobState",
                 message,
                 target="status",

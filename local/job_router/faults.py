@@ -18,6 +18,7 @@ FaultKind = Literal[
     "not_json",
     "redirect",
     "close",
+    "interim",
 ]
 _DEFAULT_STATUS = {"status": 503, "not_json": 200, "redirect": 302}
 _GATEWAY_PAGE = b"<!DOCTYPE html><html><body><h1>Our services are not available right now</h1></body></html>"
@@ -31,10 +32,11 @@ class Fault:
         `delay`: wait `delay_seconds`, then send the usual answer; a client that gave up meanwhile has
         cancelled the job all the same. `slow_body`: the headers at once, the body dripping for
         `delay_seconds`. `half_body`: half of the announced body, then closed. `reset_after`: RST instead of
-        the answer.
+        the answer. `interim`: `status` (103) at once, after `delay_seconds` the usual answer.
     kind, where it is not:
-        `status`: answer `status` (503) with an error body, or with `body` as it is. `not_json`: `status`
-        (200) with an HTML page. `redirect`: `status` (302) with a Location; `headers` can name another.
+        `status`: answer `status` (503) with an error of the service's, or with `body` as it is, which is then the
+        answer of something in between. `not_json`: `status` (200) with an HTML page. `redirect`: `status` (302)
+        with a Location; `headers` can name another.
         `reset_before`: RST. `close`: FIN without an answer.
     job_id, method: only for requests with these (the job id decoded); None: any.
     times: how many requests it befalls; None: every one until it is removed.

@@ -62,7 +62,7 @@ class JobFields(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job at one moment. `cancel_count` counts the cancels that were accepted."""
+    """A job at one moment. `cancel_count` counts the cancels that changed it."""
 
     id: str
     status: str
@@ -80,7 +80,8 @@ class Job:
     def as_json(self) -> dict[str, Any]:
         """The job as the service documents it; fields that are not set are left out."""
         document: dict[str, Any] = {
-            "etag": f'"{self.cancel_count + 1}"',
+            # Its first eight digits count the changes, as recorded; the rest means nothing here.
+            "etag": f'"{self.cancel_count + 1:08x}-0000-0000-0000-000000000000"',
             "id": self.id,
             "channelReference": self.channel_reference,
             "status": self.status,
@@ -99,7 +100,7 @@ class Job:
 class JobStore:
     """All jobs, safe to use from any thread.
 
-    With `second_cancel_is_ok`, cancelling a cancelled job is accepted, counted, and changes nothing else.
+    With `second_cancel_is_ok`, cancelling a cancelled job is accepted and changes nothing.
     """
 
     def __init__(self, *, second_cancel_is_ok: bool = False) -> None:
@@ -134,17 +135,16 @@ class JobStore:
             if job is None:
                 raise JobNotFoundError(job_id)
             if job.status == "cancelled" and self._second_cancel_is_ok:
-                job = replace(job, cancel_count=job.cancel_count + 1)
-            elif job.status in UNCANCELLABLE_STATUSES:
+                return job
+            if job.status in UNCANCELLABLE_STATUSES:
                 raise JobNotCancellableError(job.status)
-            else:
-                job = replace(
-                    job,
-                    status="cancelled",
-                    disposition_code=DEFAULT_DISPOSITION_CODE if disposition_code is None else disposition_code,
-                    notes=job.notes if note is None else (*job.notes, Note(now, note)),
-                    cancel_count=job.cancel_count + 1,
-                )
+            job = replace(
+                job,
+                status="cancelled",
+                disposition_code=DEFAULT_DISPOSITION_CODE if disposition_code is None else disposition_code,
+                notes=job.notes if note is None else (*job.notes, Note(now, note)),
+                cancel_count=job.cancel_count + 1,
+            )
             self._jobs[job_id] = job
             return job
 

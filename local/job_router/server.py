@@ -11,6 +11,7 @@ from typing import Self, Unpack
 
 from local.job_router.api import JobRouterApi
 from local.job_router.authentication import Authenticator
+from local.job_router.errors import DIALECTS, Dialect
 from local.job_router.exchange import Service, serve_connection
 from local.job_router.faults import FaultScript
 from local.job_router.jobs import Job, JobFields, JobStore
@@ -19,7 +20,8 @@ from local.job_router.recording import RecordedRequest, Recorder
 
 # Known to everyone who reads this, and of use nowhere but here.
 DEVELOPMENT_ACCESS_KEY = base64.b64encode(b"an access key for local development only").decode()
-REFUSAL_STATUSES = (400, 409, 412)
+REFUSAL_STATUSES = (400, 404, 409, 412)
+SECOND_CANCEL_STATUSES = (200, 400, 404, 409, 412)
 
 
 class JobRouter:
@@ -31,8 +33,9 @@ class JobRouter:
     tls: serve https with this context.
     token_verifier: judges bearer tokens; without it every one is refused.
     service_time_seconds: how long each answer takes, as real work would.
-    refusal_status: 400, 409 or 412, for a cancel that the job's status does not allow (not documented which).
-    second_cancel_is_ok: answer 200 to cancelling a cancelled job instead.
+    refusal_status: 400, 404, 409 or 412, for a cancel of a job that is closed or completed. Nobody has seen which.
+    second_cancel: 200, 400, 404, 409 or 412, for a cancel of a cancelled job. Nobody has seen which.
+    dialect: `recorded`, as the service was seen to answer, or `specified`, as its OpenAPI file says (errors.py).
     record: keep the latest requests for `requests`; False for load tests.
     """
 
@@ -46,19 +49,27 @@ class JobRouter:
         token_verifier: Callable[[str], bool] | None = None,
         service_time_seconds: float = 0.0,
         refusal_status: int = 409,
-        second_cancel_is_ok: bool = False,
+        second_cancel: int = 409,
+        dialect: Dialect = "recorded",
         record: bool = True,
     ) -> None:
         if refusal_status not in REFUSAL_STATUSES:
-            raise ValueError(f"refusal_status is {refusal_status!r}. Use 400, 409 or 412.")
+            raise ValueError(f"refusal_status is {refusal_status!r}. Use 400, 404, 409 or 412.")
+        if second_cancel not in SECOND_CANCEL_STATUSES:
+            raise ValueError(f"second_cancel is {second_cancel!r}. Use 200, 400, 404, 409 or 412.")
+        if dialect not in DIALECTS:
+            raise ValueError(f"dialect is {dialect!r}. Use recorded or specified.")
         self.faults = FaultScript()
         self._port = port
         self._access_key = access_key
         self._clock = clock or _utc_now
         self._tls = tls
         self._service_time_seconds = service_time_seconds
-        self._jobs = JobStore(second_cancel_is_ok=second_cancel_is_ok)
-        self._api = JobRouterApi(self._jobs, Authenticator(access_key, token_verifier), self._clock, refusal_status)
+        self._dialect = dialect
+        self._jobs = JobStore(second_cancel_is_ok=second_cancel == 200)
+        self._api = JobRouterApi(
+            self._jobs, Authenticator(access_key, token_verifier), self._clock, refusal_status, second_cancel
+        )
         self._recorder = Recorder(keep=record)
         # Re-entrant, because `stop` is `down` and a little more.
         self._lifecycle = threading.RLock()
@@ -81,7 +92,13 @@ class JobRouter:
             self._reserved = None
             self._port = bound.getsockname()[1]
             service = Service(
-                self._api, self.faults, self._recorder, self._clock, self.endpoint, self._service_time_seconds
+                self._api,
+                self.faults,
+                self._recorder,
+                self._clock,
+                self.endpoint,
+                self._service_time_seconds,
+                self._dialect,
             )
             self._server = LoopbackServer(
                 bound,

@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -47,24 +48,37 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response without its framing."""
+    """A response without its framing. error: the service's own, still to be put into a body (errors.py)."""
 
     status: int
     body: bytes = b""
-    content_type: str = "application/json"
+    content_type: str = "application/json; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+    error: Mapping[str, Any] | None = None
 
-    def head(self, headers: Mapping[str, str], *, keep_alive: bool) -> bytes:
+    def head(self, headers: Mapping[str, str], *, keep_alive: bool, is_chunked: bool = False) -> bytes:
         """The status line and headers, the empty line included; `headers` come on top of the reply's own."""
         lines = [f"HTTP/1.1 {self.status} {_PHRASES.get(self.status, 'Unknown')}"]
         if self.body:
             lines.append(f"Content-Type: {self.content_type}")
-        lines.append(f"Content-Length: {len(self.body)}")
+        if is_chunked:
+            lines.append("Transfer-Encoding: chunked")
+        else:
+            lines.append(f"Content-Length: {len(self.body)}")
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         if not keep_alive:
             lines.append("Connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def interim(self) -> bytes:
+        """An answer that only announces another one, such as 103."""
+        return f"HTTP/1.1 {self.status} {_PHRASES.get(self.status, 'Unknown')}\r\n\r\n".encode()
+
+
+def chunked(body: bytes) -> bytes:
+    """The body in one chunk, with the end of the chunks."""
+    return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
 
 
 class RequestReader:

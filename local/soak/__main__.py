@@ -20,7 +20,8 @@ from pathlib import Path
 import trustme
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
-from local.job_router import DEVELOPMENT_ACCESS_KEY, JobRouter
+from local.job_router import DEVELOPMENT_ACCESS_KEY, DIALECTS, Dialect, JobRouter
+from local.job_router.server import SECOND_CANCEL_STATUSES
 from local.service_bus import Broker, QueueOptions, SharedKey
 from local.service_bus.claims import ROOT_KEY
 from local.soak.chaos import BadSettings, Chaos
@@ -53,14 +54,25 @@ class Report:
         return not (self.findings.total or self.left)
 
 
-def soak(seed: int, count: int, folder: Path, *, longest_pause: float = 3.0) -> Report:
-    """Run one soak; log lines of the workers are left in `folder`."""
+def soak(
+    seed: int,
+    count: int,
+    folder: Path,
+    *,
+    longest_pause: float = 3.0,
+    second_cancel: int = 409,
+    dialect: Dialect = "recorded",
+) -> Report:
+    """Run one soak; log lines of the workers are left in `folder`.
+
+    second_cancel, dialect: how the Job Router answers what nobody has seen, or has seen in two forms.
+    """
     started = time.monotonic()
     planned = plan(seed, count)
     tls = _untrusted_certificate()
     with (
         Broker([QUEUE], keys=[ROOT_KEY, LISTEN_ONLY]) as broker,
-        JobRouter(record=False) as router,
+        JobRouter(record=False, second_cancel=second_cancel, dialect=dialect) as router,
         JobRouter(record=False, tls=tls) as stranger,
     ):
         prepare(router, planned)
@@ -144,6 +156,14 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=10_000, help="how many to send (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=None, help="replays a plan; a new one is chosen and printed")
     parser.add_argument("--logs", type=Path, default=None, help="a folder to keep the workers' log lines in")
+    parser.add_argument(
+        "--second-cancel",
+        type=int,
+        choices=SECOND_CANCEL_STATUSES,
+        default=409,
+        help="what Job Router answers to a second cancel, which nobody has seen (default: %(default)s)",
+    )
+    parser.add_argument("--dialect", choices=DIALECTS, default="recorded", help="of its errors (default: %(default)s)")
     options = parser.parse_args()
     for name in ("azure", "proton"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -153,12 +173,20 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if options.logs:
             options.logs.mkdir(parents=True, exist_ok=True)
-        report = soak(seed, options.messages, options.logs or Path(folder))
+        folder_of_logs = options.logs or Path(folder)
+        report = soak(
+            seed,
+            options.messages,
+            folder_of_logs,
+            second_cancel=options.second_cancel,
+            dialect=options.dialect,
+        )
     print(f"mishaps: {dict(report.mishaps)}")
     print(f"dead-lettered {report.dead_letters}, left on the queue {report.left}, {report.seconds:.0f} s")
     for name, found in vars(report.findings).items():
         print(f"{name.replace('_', ' '):20} {len(found)}  {'; '.join(found[:5])}".rstrip())
-    print(f"again with: make soak ARGS='--seed {seed} --messages {options.messages}'")
+    answers = f"--second-cancel {options.second_cancel} --dialect {options.dialect}"
+    print(f"again with: make soak ARGS='--seed {seed} --messages {options.messages} {answers}'")
     return 0 if report.is_clean else 1
 
 

@@ -90,8 +90,9 @@ def _malformed(random: Random, number: int) -> Iterator[Planned]:
 
 def _refused(random: Random, number: int) -> Iterator[Planned]:
     job_id = f"job-{number}"
-    status, code = random.choice([(422, "UnprocessableEntity"), (501, "NotImplemented"), (505, "Http505")])
-    body = json.dumps({"error": {"code": code, "message": f"No. {SECRET_NOTE} of job {job_id}, in full."}}).encode()
+    status, code = random.choice([(422, "UnprocessableEntity"), (501, "NotImplemented"), (505, "VersionRefused")])
+    shape = random.choice(["communicationError", "error"])
+    body = json.dumps({shape: {"code": code, "message": f"No. {SECRET_NOTE} of job {job_id}, in full."}}).encode()
     fault = Fault("status", job_id=job_id, status=status, times=None, body=body)
     yield _message(number, "refused for good", job_id, code, "queued", fault)
 
@@ -119,14 +120,21 @@ def _fault(random: Random, job_id: str) -> Fault:
     """Something that goes away by itself."""
     times = random.choice([1, 1, 2, 3, 4, 6])
     kind = random.choices(
-        ["status", "reset_before", "reset_after", "half_body", "close", "not_json", "redirect", "delay", "slow_body"],
-        [50, 10, 10, 8, 5, 5, 5, 3, 3],
+        [
+            *("status", "reset_before", "reset_after", "half_body", "close", "not_json", "redirect", "delay"),
+            *("slow_body", "interim", "in_between"),
+        ],
+        [50, 10, 10, 8, 5, 5, 5, 3, 3, 3, 6],
     )[0]
     match kind:
         case "status":
             status = random.choice([401, 403, 407, 408, 421, 425, 429, 429, 500, 502, 503, 503, 504, 599])
             retry_after = random.choice([None, "0", "1", "4"]) if status in (429, 503) else None
             return Fault("status", job_id=job_id, times=times, status=status, retry_after=retry_after)
+        case "in_between":
+            status = random.choice([200, 206, 400, 401, 403, 404, 409, 410, 501])
+            body = random.choice([b"", b"<html><title>404 Web Site not found</title></html>", b'{"error": null}'])
+            return Fault("status", job_id=job_id, times=times, status=status, body=body)
         case "delay" | "slow_body":
             return Fault(kind, job_id=job_id, times=1, delay_seconds=_SLOW_SECONDS)
         case _:

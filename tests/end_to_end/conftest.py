@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
+from local.job_router import Dialect, JobRouter
 from local.stack import Stack
 
 if TYPE_CHECKING:
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from local.service_bus import Broker
 
 QUEUE = "job-cancellations"
+
+
+class Answers(TypedDict, total=False):
+    """Options of the embedded Job Router for what nobody has seen of the real one."""
+
+    second_cancel: int
+    dialect: Dialect
 
 
 def forget_application(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,9 +46,25 @@ def fresh_function(monkeypatch: pytest.MonkeyPatch) -> None:
     forget_application(monkeypatch)
 
 
+# What the service may answer to a second cancel, which nobody has seen, each once; and both dialects of its errors.
+ANSWERS: dict[str, Answers] = {
+    "200": {"second_cancel": 200, "dialect": "specified"},
+    "400": {"second_cancel": 400, "dialect": "recorded"},
+    "404": {"second_cancel": 404, "dialect": "recorded"},
+    "409": {"second_cancel": 409, "dialect": "recorded"},
+}
+each_second_cancel = pytest.mark.parametrize("answers", ANSWERS.values(), ids=ANSWERS, indirect=True)
+
+
 @pytest.fixture
-def stack(fresh_function: None) -> Iterator[Stack]:
-    with Stack() as running:
+def answers(request: pytest.FixtureRequest) -> Answers:
+    """How Job Router answers; modules and tests choose with `each_second_cancel`."""
+    return cast("Answers", getattr(request, "param", {}))
+
+
+@pytest.fixture
+def stack(fresh_function: None, answers: Answers) -> Iterator[Stack]:
+    with Stack(job_router=JobRouter(**answers)) as running:
         yield running
 
 
@@ -79,6 +103,12 @@ class Lines(logging.Handler):
         """All lines, once `count` of them have that outcome: a line is written after its message is settled."""
         with self._more:
             assert self._more.wait_for(lambda: [f["outcome"] for _, f in self.found].count(outcome) >= count, 20)
+            return list(self.found)
+
+    def wait_for_messages(self, message_ids: set[str]) -> list[tuple[int, dict[str, Any]]]:
+        """All lines, once there is one for each of these messages."""
+        with self._more:
+            assert self._more.wait_for(lambda: {f.get("message_id") for _, f in self.found} >= message_ids, 20)
             return list(self.found)
 
 

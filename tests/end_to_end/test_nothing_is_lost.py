@@ -13,7 +13,7 @@ from local.job_router import Fault, JobRouter
 from local.service_bus import Broker, QueueOptions, SharedKey
 from local.service_bus.claims import ROOT_KEY
 from local.soak.worker import Worker
-from tests.end_to_end.conftest import QUEUE, drained
+from tests.end_to_end.conftest import QUEUE, Answers, drained, each_second_cancel
 from tests.end_to_end.crashing_host import POINTS
 
 if TYPE_CHECKING:
@@ -66,14 +66,15 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, answers: Answers) -> Iterator[Site]:
     logging.getLogger("proton").setLevel(logging.CRITICAL)
-    with Broker([OPTIONS], keys=[ROOT_KEY, LISTEN_ONLY]) as broker, JobRouter() as router:
+    with Broker([OPTIONS], keys=[ROOT_KEY, LISTEN_ONLY]) as broker, JobRouter(**answers) as router:
         running = Site(broker, router, tmp_path)
         yield running
         running.worker.kill()
 
 
+@each_second_cancel
 @pytest.mark.parametrize("point", POINTS)
 def test_a_worker_killed_at_any_point_loses_nothing(site: Site, point: str) -> None:
     site.router.add_job("call-1")

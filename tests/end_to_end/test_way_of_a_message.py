@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from azure.servicebus import ServiceBusMessage
 
-from local.job_router import Fault
-from tests.end_to_end.conftest import QUEUE, drained
+from local.job_router import Fault, JobRouter
+from local.stack import Stack
+from tests.end_to_end.conftest import QUEUE, drained, each_second_cancel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from local.stack import Stack
-    from tests.end_to_end.conftest import Lines
+    from tests.end_to_end.conftest import Answers, Lines
+
+
+pytestmark = each_second_cancel
 
 
 def message(job_id: str, **options: Any) -> ServiceBusMessage:
@@ -103,6 +106,21 @@ def test_a_blip_is_over_within_one_delivery(
     assert [line["outcome"] for _, line in lines.found] == ["Cancelled"]
 
 
+def test_a_cancel_that_overtakes_its_job_waits_for_it_within_its_grace(
+    fresh_function: None, monkeypatch: pytest.MonkeyPatch, answers: Answers, send: Callable[..., None], lines: Lines
+) -> None:
+    monkeypatch.setenv("JOB_NOT_FOUND_GRACE_SECONDS", "60")
+    with Stack(job_router=JobRouter(**answers)) as stack:
+        send(stack, message("call-1"))
+        lines.wait_for("Redeliver")
+        stack.job_router.add_job("call-1")
+
+        assert drained(stack)
+        assert stack.job_router.job("call-1").status == "cancelled"
+    assert lines.found[0][1]["reason"] == "JobNotFound"
+    assert lines.found[-1][1]["outcome"] == "Cancelled"
+
+
 def test_an_outage_delays_a_message_and_its_lines_tell_one_story(
     stack: Stack, send: Callable[..., None], lines: Lines
 ) -> None:
@@ -118,24 +136,29 @@ def test_an_outage_delays_a_message_and_its_lines_tell_one_story(
     assert stack.broker.counts(QUEUE).dead_lettered == 0
 
 
-def test_two_messages_for_one_job_both_end_well(stack: Stack, send: Callable[..., None], lines: Lines) -> None:
+def test_two_messages_for_one_job_both_end_well(
+    stack: Stack, send: Callable[..., None], lines: Lines, answers: Answers
+) -> None:
     stack.job_router.add_job("call-1")
 
     send(stack, message("call-1"), message("call-1", message_id="another"))
 
     assert drained(stack)
-    assert sorted(line["outcome"] for _, line in lines.found) == ["AlreadyCancelled", "Cancelled"]
+    second = "Cancelled" if answers["second_cancel"] == 200 else "AlreadyCancelled"
+    assert sorted(line["outcome"] for _, line in lines.wait_for("Cancelled")) == sorted([second, "Cancelled"])
 
 
 def test_second_cancel_of_a_cancelled_job_completes_the_message(
-    stack: Stack, send: Callable[..., None], lines: Lines
+    stack: Stack, send: Callable[..., None], lines: Lines, answers: Answers
 ) -> None:
     stack.job_router.add_job("call-1", "cancelled")
 
     send(stack, message("call-1"))
 
     assert drained(stack)
-    assert [(level, line["outcome"]) for level, line in lines.found] == [(logging.INFO, "AlreadyCancelled")]
+    outcome = "Cancelled" if answers["second_cancel"] == 200 else "AlreadyCancelled"
+    assert [(level, line["outcome"]) for level, line in lines.found] == [(logging.INFO, outcome)]
+    assert stack.job_router.job("call-1").cancel_count == 0
 
 
 def test_the_line_of_a_dead_letter_says_who_why_and_how_often_at_error_level(

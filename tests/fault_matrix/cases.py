@@ -68,11 +68,12 @@ class Case:
         return f"{self.call.name} x {self.settling}"
 
 
-def _status(status: int, job_id: str, times: int | None) -> Fault:
-    body = json.dumps({"error": {"code": f"Code{status}", "message": _ECHO, "details": [{"message": NOTE}]}})
+def _status(status: int, job_id: str, times: int | None, body: bytes | None = None, method: str | None = None) -> Fault:
+    error = {"code": f"Code{status}", "message": _ECHO, "details": [{"message": NOTE}]}
     if 300 <= status < 400:
         return Fault("redirect", job_id=job_id, status=status, times=times)
-    return Fault("status", job_id=job_id, status=status, times=times, body=body.encode())
+    body = json.dumps({"communicationError": error}).encode() if body is None else body
+    return Fault("status", job_id=job_id, method=method, status=status, times=times, body=body)
 
 
 def _dead(name: str, end: str, status: int | None = None, job_status: str | None = "queued") -> Call:
@@ -81,7 +82,14 @@ def _dead(name: str, end: str, status: int | None = None, job_status: str | None
 
 
 def _passing(
-    name: str, reason: str, attempts: int, kind: str = "", status: int = 0, client: str = "good"
+    name: str,
+    reason: str,
+    attempts: int,
+    kind: str = "",
+    status: int = 0,
+    client: str = "good",
+    body: bytes | None = None,
+    method: str | None = None,
 ) -> list[Call]:
     """Two rows: the fault goes away after the first delivery; it stays, and attempts are used up."""
     rows = []
@@ -90,7 +98,7 @@ def _passing(
         job_id, times = row.replace(" ", "-"), None if used_up else attempts
         fault = None
         if status:
-            fault = _status(status, job_id, times)
+            fault = _status(status, job_id, times, body, method)
         elif kind:
             fault = Fault(kind, job_id=job_id, times=times, delay_seconds=_SLOW if client == "impatient" else 0.0)  # type: ignore[arg-type]
         end = reason if used_up else CANCELLED
@@ -102,13 +110,38 @@ def _passing(
 
 _IN_CALL = 3  # attempts for what may be a blip; what only a person can mend gets one a delivery
 _USED_UP = "RetriesExhausted"
+_PAGE = f"<html><title>404 Web Site not found</title><p>{_ECHO}</p></html>".encode()
+_IN_BETWEEN = (
+    ("HTML 400", 400, _PAGE),
+    ("HTML 401", 401, _PAGE),
+    ("HTML 403", 403, _PAGE),
+    ("HTML 404", 404, _PAGE),
+    ("empty 404", 404, b""),
+    ("another 410", 410, b'{"title": "Gone"}'),
+    ("empty 501", 501, b""),
+    ("empty 200", 200, b""),
+    ("partial 206", 206, b"{}"),
+    ("error inside 200", 200, b'{"status": "Healthy", "error": null}'),
+)
 
 CALLS: tuple[Call, ...] = (
     Call("200", CANCELLED),
     Call("200 already cancelled", CANCELLED, job_status="cancelled"),
     _dead("404", "JobNotFound", job_status=None),
     _dead("409 closed", "JobNotCancellable", job_status="closed"),
-    *(_dead(f"{status} of an open job", f"Code{status}", status) for status in (400, 409, 412)),
+    _dead("409 completed", "JobNotCancellable", job_status="completed"),
+    _dead("400 of an open job", "Code400", 400),
+    *(
+        row
+        for status in (404, 409, 412)
+        for row in _passing(f"{status} of an open job", "JobRouterConflict", _IN_CALL, status=status, method="POST")
+    ),
+    *(
+        row
+        for name, status, body in _IN_BETWEEN
+        for row in _passing(name, "JobRouterNotReached", 1, status=status, body=body)
+    ),
+    *_passing("interim answer", _USED_UP, _IN_CALL, "interim"),
     *(
         _dead(f"{status}", f"Code{status}", status)
         for status in (402, 405, 406, 410, 411, 413, 414, 415, 422, 428, 431, 451, 501, 505)

@@ -15,6 +15,7 @@ from azure.functions.servicebus import ServiceBusMessage
 from local.identity import IdentityEndpoint
 from local.job_router import JobRouter
 from shared.job_router import JobRouterClient
+from shared.job_router_error import RequestId
 from shared.processing import HOLD_SECONDS, RedeliveryError
 from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, Backoff
 from shared.settings import ServiceBusSettings
@@ -125,7 +126,7 @@ def test_the_hosts_trace_goes_along_where_there_is_one(
     trace_parent: str | None,
 ) -> None:
     monkeypatch.setenv("JOB_ROUTER_CONNECTION_STRING", JOB_ROUTER)
-    cancel = mocker.patch.object(function.JobRouterClient, "cancel_job", return_value="req")
+    cancel = mocker.patch.object(function.JobRouterClient, "cancel_job", return_value=RequestId("trace-id", "req"))
     function.main(message("call-1"), context(trace_context))
     assert cancel.call_args.kwargs == {"trace_parent": trace_parent}
 
@@ -178,7 +179,7 @@ def test_settings_that_were_mended_are_read_with_the_next_message(
 ) -> None:
     function.main(message("call-1"), context())
     monkeypatch.setenv("JOB_ROUTER_CONNECTION_STRING", JOB_ROUTER)
-    cancel = mocker.patch.object(function.JobRouterClient, "cancel_job", return_value="req")
+    cancel = mocker.patch.object(function.JobRouterClient, "cancel_job", return_value=RequestId("trace-id", "req"))
     function.main(message("call-1"), context())
     cancel.assert_called_once()
 

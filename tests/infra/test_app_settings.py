@@ -51,6 +51,7 @@ def defaults_of_the_code() -> dict[str, Any]:
     return {
         "JOB_ROUTER_CONNECT_TIMEOUT_SECONDS": settings.connect_timeout,
         "JOB_ROUTER_READ_TIMEOUT_SECONDS": settings.read_timeout,
+        "JOB_NOT_FOUND_GRACE_SECONDS": settings.backoff.job_not_found_grace,
         "REDELIVERY_FIRST_DELAY_SECONDS": settings.backoff.first_delay,
         "REDELIVERY_LONGEST_DELAY_SECONDS": settings.backoff.longest_delay,
         "REDELIVERY_GIVE_UP_AFTER_SECONDS": settings.backoff.give_up_after,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.job_router import JobRouter
+from local.job_router import DIALECTS, JobRouter
 from shared.job_router import JobRouterClient
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-@pytest.fixture
-def router() -> Iterator[JobRouter]:
-    with JobRouter() as running:
+@pytest.fixture(params=DIALECTS)
+def router(request: pytest.FixtureRequest) -> Iterator[JobRouter]:
+    with JobRouter(dialect=request.param) as running:
         running.add_job("job-1")
         yield running
 

@@ -125,7 +125,7 @@ def test_a_rejected_key_cannot_be_renewed() -> None:
 def test_a_clock_that_is_wrong_is_denied_access() -> None:
     clock = Clock()
     clock.advance(3600)
-    with JobRouter(clock=clock.now) as router:
+    with JobRouter(clock=clock.now, dialect="specified") as router:
         client = JobRouterClient.from_connection_string(router.connection_string)
         with pytest.raises(JobRouterError) as caught:
             client.get_job_status("job-1")

@@ -6,12 +6,13 @@ import json
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
-from local.job_router import DEVELOPMENT_ACCESS_KEY, Fault, JobRouter
+from local.job_router import DEVELOPMENT_ACCESS_KEY, Dialect, Fault, JobRouter
 from shared.cancellation import CancellationRequest
 from shared.job_router import AccessKeyAuth, JobRouterClient, JobRouterError, normalise_endpoint
 from shared.job_router_error import CONNECTION_FAILED, NOT_JOB_ROUTER, TIMEOUT
@@ -123,9 +124,15 @@ def test_the_api_version_can_be_chosen(router: JobRouter) -> None:
 
 
 def test_the_services_request_id_is_returned(router: JobRouter, client: JobRouterClient) -> None:
-    request_id = client.cancel_job(REQUEST)
-    assert uuid.UUID(request_id)
-    assert request_id != router.requests[0].headers["x-ms-client-request-id"]
+    header, value = client.cancel_job(REQUEST)
+    assert header in ("trace-id", "x-ms-request-id")
+    assert uuid.UUID(value)
+    assert value != router.requests[0].headers["x-ms-client-request-id"]
+
+
+@pytest.mark.parametrize("router", ["recorded"], indirect=True)
+def test_the_request_id_is_the_trace_that_the_request_belongs_to(client: JobRouterClient) -> None:
+    assert client.cancel_job(REQUEST, trace_parent=TRACE_PARENT) == ("trace-id", TRACE_PARENT.split("-")[1])
 
 
 def test_cookies_are_not_kept(router: JobRouter, client: JobRouterClient) -> None:
@@ -177,14 +184,33 @@ def test_sixteen_threads_share_one_client(router: JobRouter, client: JobRouterCl
 
 def test_an_unknown_job_is_not_found(client: JobRouterClient) -> None:
     error = failure(client, CancellationRequest("nobody"))
-    assert (error.status, error.code, error.target, error.inner_codes) == (404, "JobNotFound", "jobId", ("NotFound",))
+    assert (error.status, error.code, error.target) in (
+        (404, "NotFound", "/routing/jobs/nobody:cancel"),
+        (404, "JobNotFound", "jobId"),
+    )
+    assert error.from_job_router
     assert error.request_id
+    assert error.request_id.header in ("trace-id", "x-ms-request-id")
 
 
-def test_a_second_cancel_is_refused_with_the_services_words(client: JobRouterClient) -> None:
-    client.cancel_job(REQUEST)
-    error = failure(client)
-    assert (error.status, error.code, error.inner_codes) == (409, "InvalidJobState", ("JobIsCancelled",))
+@pytest.mark.parametrize(
+    "dialect, status, codes",
+    [
+        ("recorded", 400, ("BadRequest", "JobIsCancelled")),
+        ("recorded", 404, ("NotFound", "NotFound")),
+        ("recorded", 409, ("Conflict", "Conflict")),
+        ("specified", 409, ("InvalidJobState", "InvalidJobState")),
+    ],
+)
+def test_a_second_cancel_is_refused_with_the_services_words(
+    dialect: Dialect, status: int, codes: tuple[str, str]
+) -> None:
+    with JobRouter(second_cancel=status, dialect=dialect) as router:
+        router.add_job("job-1", "cancelled")
+        with closing(JobRouterClient.from_connection_string(router.connection_string)) as client:
+            error = failure(client)
+    assert (error.status, (error.code, error.specific_code)) == (status, codes)
+    assert "cancelled" in error.message
 
 
 @pytest.mark.parametrize("status", [400, 403, 408, 429, 500, 503])
@@ -237,15 +263,38 @@ def test_a_success_that_is_not_a_json_object_is_not_job_router(
     assert (error.status, error.code) == (200, NOT_JOB_ROUTER)
 
 
-@pytest.mark.parametrize("status, body", [(200, b""), (200, b" "), (202, b"{}"), (204, b"")])
-def test_any_success_with_nothing_to_say_is_a_success(
+@pytest.mark.parametrize(
+    "status, body",
+    [
+        (200, b""),
+        (200, b" "),
+        (201, b"{}"),
+        (202, b"{}"),
+        (204, b""),
+        (206, b"{}"),
+        (299, b"{}"),
+        (200, b'{"error": null}'),
+        (200, b'{"status": "Healthy", "Error": {"code": "x"}}'),
+        (200, b'{"communicationError": {"code": "BadRequest"}}'),
+    ],
+)
+def test_another_success_is_not_job_routers(
     router: JobRouter, client: JobRouterClient, status: int, body: bytes
 ) -> None:
     router.faults.add(Fault("status", status=status, body=body))
+    error = failure(client)
+    assert (error.status, error.code) == (status, NOT_JOB_ROUTER)
+
+
+@pytest.mark.parametrize("body", [b"{}", b' {"added": {"later": [1]}} '])
+def test_an_object_without_an_error_is_a_success(router: JobRouter, client: JobRouterClient, body: bytes) -> None:
+    router.faults.add(Fault("status", status=200, body=body))
     assert client.cancel_job(REQUEST)
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"status":null}', b'{"status":5}', b""])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"status":null}', b'{"status":5}', b'{"status":""}', b'{"status":"two words"}', b""]
+)
 def test_a_job_without_a_status_is_not_job_router(router: JobRouter, client: JobRouterClient, body: bytes) -> None:
     router.faults.add(Fault("status", status=200, body=body))
     with pytest.raises(JobRouterError) as caught:
@@ -286,7 +335,8 @@ def test_a_connection_lost_before_the_work_is_a_failed_connection(
     router.faults.add(Fault(kind))  # type: ignore[arg-type]  # the parameter is one of the kinds
     error = failure(client)
     assert (error.status, error.code) == (None, CONNECTION_FAILED)
-    assert error.request_id == router.requests[0].headers["x-ms-client-request-id"]
+    sent = router.requests[0].headers["x-ms-client-request-id"]
+    assert error.request_id == ("x-ms-client-request-id", sent)
     assert router.job("job-1").status == "queued"
 
 

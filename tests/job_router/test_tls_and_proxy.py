@@ -13,7 +13,8 @@ import trustme
 
 from local.job_router import DEVELOPMENT_ACCESS_KEY, JobRouter
 from shared.job_router import AccessKeyAuth, JobRouterClient, JobRouterError
-from shared.job_router_error import CONNECTION_FAILED, TLS_VERIFICATION_FAILED
+from shared.job_router_error import CONNECTION_FAILED, NOT_JOB_ROUTER, TLS_VERIFICATION_FAILED
+from shared.policy import rule_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,15 +91,16 @@ def test_a_ca_bundle_that_is_not_there_is_named_as_the_trouble(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
     error = failure(secure.endpoint)
     assert (error.status, error.code) == (None, TLS_VERIFICATION_FAILED)
-    assert error.message == "The CA bundle was not found."
+    assert error.message == "The CA bundle cannot be read."
     assert error.request_id
 
 
 class Proxy:
-    """Takes one connection, notes the first line of the request and refuses it."""
+    """Takes one connection, notes the first line of the request and answers it with a status."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, status: int = 407) -> None:
         self.first_line = b""
+        self._status = status
         self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(10)
@@ -115,7 +117,7 @@ class Proxy:
                 received += connection.recv(4096)
             self.first_line = received.partition(b"\r\n")[0]
             connection.sendall(
-                b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                b"HTTP/1.1 %d Of the proxy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % self._status
             )
 
     def close(self) -> None:
@@ -140,7 +142,9 @@ def test_the_https_proxy_of_the_environment_is_asked_for_a_tunnel(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-    assert failure("https://contoso.communication.azure.com").code == CONNECTION_FAILED
+    error = failure("https://contoso.communication.azure.com")
+    assert (error.status, error.code, error.message) == (407, NOT_JOB_ROUTER, "The proxy refused the connection (407).")
+    assert rule_for(error).reason == "JobRouterNotReached"
     assert proxy.first_line.startswith(b"CONNECT contoso.communication.azure.com:443 HTTP/1.")
 
 
@@ -152,9 +156,46 @@ def test_a_proxy_that_speaks_tls_is_trusted_by_the_same_ca_bundle(
     proxy = Proxy(context)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_bundle)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-    assert failure("https://contoso.communication.azure.com").code == CONNECTION_FAILED
+    assert failure("https://contoso.communication.azure.com").code == NOT_JOB_ROUTER
     proxy.close()
     assert proxy.first_line.startswith(b"CONNECT contoso.communication.azure.com:443 HTTP/1.")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
+def test_a_proxy_that_opens_no_tunnel_is_what_stands_in_between(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Proxy(status=status)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    error = failure("https://contoso.communication.azure.com")
+    proxy.close()
+    assert (error.status, rule_for(error).reason) == (status, "JobRouterNotReached")
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_proxy_that_cannot_reach_the_service_is_a_failed_connection(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = Proxy(status=status)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    error = failure("https://contoso.communication.azure.com")
+    proxy.close()
+    assert (error.status, error.code) == (None, CONNECTION_FAILED)
+
+
+def test_a_proxy_that_is_down_is_a_failed_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    assert failure("https://contoso.communication.azure.com").code == CONNECTION_FAILED
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1:9", "http://", "http://127.0.0.1:port", "socks5://127.0.0.1:9", "gopher:x", "http://[::1"]
+)
+def test_a_proxy_setting_that_cannot_be_used_is_named_as_the_trouble(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    error = failure("https://contoso.communication.azure.com")
+    assert (error.status, error.code) == (None, NOT_JOB_ROUTER)
+    assert "the proxy setting cannot be used" in error.message
+    assert rule_for(error).reason == "JobRouterNotReached"
+    assert "HTTPS_PROXY" in rule_for(error).advice
 
 
 def test_all_connections_share_what_was_read_of_the_ca_bundle(

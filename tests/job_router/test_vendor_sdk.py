@@ -85,6 +85,7 @@ def test_a_read_is_the_request_that_the_vendors_client_sends(
     assert ours == theirs
 
 
+@pytest.mark.parametrize("router", ["specified"], indirect=True)
 @pytest.mark.parametrize("job_id", ["nobody", "job-1"])
 def test_a_refusal_is_read_as_the_vendors_client_reads_it(
     router: JobRouter, client: JobRouterClient, job_id: str
@@ -100,6 +101,22 @@ def test_a_refusal_is_read_as_the_vendors_client_reads_it(
     assert ours.value.status == theirs.value.status_code
     assert theirs.value.error is not None
     assert (ours.value.code, ours.value.message) == (theirs.value.error.code, theirs.value.error.message)
+
+
+@pytest.mark.parametrize("router", ["recorded"], indirect=True)
+@pytest.mark.parametrize("job_id", ["nobody", "job-1"])
+def test_of_a_recorded_refusal_more_is_read_than_the_vendors_client_reads(
+    router: JobRouter, client: JobRouterClient, job_id: str
+) -> None:
+    client.cancel_job(CancellationRequest("job-1"))
+    with pytest.raises(JobRouterError) as ours:
+        client.cancel_job(CancellationRequest(job_id))
+    with vendor_client(router) as vendor, pytest.raises(HttpResponseError) as theirs:
+        vendor.cancel_job(job_id, {})
+    assert ours.value.status == theirs.value.status_code
+    assert theirs.value.error is None  # azure-core looks for `error` only
+    assert ours.value.code in ("NotFound", "Conflict")
+    assert ours.value.message
 
 
 def vendor_headers(method: str, url: str, body: str, date: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:

@@ -47,7 +47,7 @@ def test_a_signature_with_a_date_beyond_five_minutes_is_answered_401(router: Job
 
 def test_the_date_is_compared_with_the_routers_own_clock() -> None:
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)
-    with JobRouter(clock=lambda: long_ago) as router:
+    with JobRouter(dialect="specified", clock=lambda: long_ago) as router:
         router.add_job("job-1")
         assert refused_part(router, signed(router, "POST", CANCEL_JOB_1, BODY)) == "InvalidDate"
         headers = signed(router, "POST", CANCEL_JOB_1, BODY, at=long_ago)
@@ -112,7 +112,7 @@ def test_missing_or_other_credentials_are_answered_401(router: JobRouter, header
 
 
 def test_without_a_token_verifier_every_token_is_answered_401() -> None:
-    with JobRouter() as router:
+    with JobRouter(dialect="specified") as router:
         router.add_job("job-1")
         assert refused_part(router, {"Authorization": "Bearer any"}) == "InvalidToken"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.job_router import Job, Note
+from local.job_router import Dialect, Job, Note
 from local.service_bus import StoredMessage
 from local.soak.__main__ import soak
 from local.soak.checker import check
@@ -21,8 +21,11 @@ SEED = 20
 
 
 @pytest.mark.timeout(240)
-def test_a_short_soak_finds_nothing(tmp_path: Path) -> None:
-    report = soak(SEED, 300, tmp_path, longest_pause=0.6)
+@pytest.mark.parametrize(
+    "second_cancel, dialect", [(200, "specified"), (400, "recorded"), (404, "recorded"), (409, "recorded")]
+)
+def test_a_short_soak_finds_nothing(tmp_path: Path, second_cancel: int, dialect: Dialect) -> None:
+    report = soak(SEED, 300, tmp_path, longest_pause=0.6, second_cancel=second_cancel, dialect=dialect)
     assert vars(report.findings) == {name: [] for name in vars(report.findings)}
     assert report.left == 0
     assert report.mishaps["kill"]
@@ -38,7 +41,7 @@ def test_a_plan_has_good_and_bad_messages_and_faults() -> None:
     assert len(planned) == 1000
     assert len({message.message_id for message in planned}) == 1000
     assert {message.expected for message in planned} >= {CANCELLED, "JobNotFound", "InvalidCancellation"}
-    assert len({message.fault.kind for message in planned if message.fault}) == 9
+    assert len({message.fault.kind for message in planned if message.fault}) == 10
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

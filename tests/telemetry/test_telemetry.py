@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind, StatusCode
 
-from shared import telemetry
+from shared import log_line, telemetry
 from shared.job_router_error import JobRouterError
 from shared.processing import RedeliveryError, process
 from tests.unit.edges import BAD, Edges, error, message
@@ -65,9 +65,9 @@ class Recorded:
 
 @pytest.fixture
 def recorded(edges: Edges, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
-    before = list(telemetry.logger.handlers)
+    before = list(log_line.logger.handlers)
     yield Recorded(edges, monkeypatch)
-    telemetry.logger.handlers[:] = before
+    log_line.logger.handlers[:] = before
 
 
 def hexadecimal(span_id: int) -> str:
@@ -161,7 +161,8 @@ def test_a_delivery_that_is_given_back_keeps_its_own_outcome_beside_the_workers(
 
 
 def test_a_job_router_error_goes_on_as_it_was(recorded: Recorded, edges: Edges) -> None:
-    edges.cancel.side_effect = JobRouterError(404, "JobNotFound", "no such job")
+    unknown = JobRouterError(404, "NotFound", "no such job", from_job_router=True)
+    edges.cancel.side_effect = edges.read.side_effect = unknown
     recorded.handle()
     assert edges.settle.call_args.args[1] == "JobNotFound"
 
@@ -181,7 +182,7 @@ def test_the_exporter_is_set_up_without_what_costs_and_is_not_needed(
     edges: Edges,
     mocker: MockerFixture,
 ) -> None:
-    mocker.patch.object(telemetry.logger, "addHandler")
+    mocker.patch.object(log_line.logger, "addHandler")
     assert telemetry.instrument(process, ENDPOINT) is not process
     options = configure.call_args.kwargs
     assert (options["enable_live_metrics"], options["enable_performance_counters"]) == (False, False)
@@ -197,7 +198,7 @@ def test_every_library_that_would_be_patched_is_left_alone() -> None:
 
 def test_a_provider_that_is_there_already_is_used(configure: MockType, mocker: MockerFixture) -> None:
     mocker.patch("opentelemetry.trace.get_tracer_provider", return_value=TracerProvider())
-    mocker.patch.object(telemetry.logger, "addHandler")
+    mocker.patch.object(log_line.logger, "addHandler")
     telemetry.instrument(process, ENDPOINT)
     configure.assert_not_called()
 

@@ -10,7 +10,7 @@ import pytest
 from azure.functions.servicebus import ServiceBusMessage
 
 from shared.call_guard import CallGuard
-from shared.job_router_error import JobRouterError
+from shared.job_router_error import JobRouterError, RequestId
 from shared.processing import Queue, RedeliveryError, process
 from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, Backoff
 
@@ -30,7 +30,7 @@ class Edges:
     """A Job Router and a settler that answer what a test says, and the log lines that were written."""
 
     def __init__(self, mocker: MockerFixture, caplog: pytest.LogCaptureFixture) -> None:
-        self.cancel: MockType = mocker.Mock(return_value="req-1")
+        self.cancel: MockType = mocker.Mock(return_value=RequestId("trace-id", "req-1"))
         self.read: MockType = mocker.Mock(return_value="queued")
         self.settle: MockType = mocker.Mock(return_value=None)
         self.copy: MockType = mocker.Mock(return_value=None)
@@ -85,4 +85,8 @@ def message(
 
 
 def error(status: int | None, code: str = "Code", retry_after: float | None = None) -> JobRouterError:
-    return JobRouterError(status, code, f"Refused: {NOTE}", retry_after=retry_after, request_id="req-2")
+    """An error as Job Router itself answers it."""
+    request_id = RequestId("trace-id", "req-2")
+    return JobRouterError(
+        status, code, "Refused.", retry_after=retry_after, request_id=request_id, from_job_router=status is not None
+    )

@@ -19,7 +19,7 @@ from shared.call_guard import (
     SHORT_RETRY_AFTER,
     CallGuard,
 )
-from shared.job_router_error import JobRouterError
+from shared.job_router_error import JobRouterError, RequestId
 from shared.policy import Redeliver, outcome_of_error, rule_for
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def error(status: int | None = 503, code: str = "Busy", retry_after: float | Non
         details=("D: of another customer's job",),
         inner_codes=("Inner",),
         retry_after=retry_after,
-        request_id="another-request",
+        request_id=RequestId("trace-id", "another-request"),
+        from_job_router=status is not None and code != job_router_error.NOT_JOB_ROUTER,
     )
 
 
@@ -47,6 +48,7 @@ REPAIRS = [
     error(403),
     error(302),
     error(407),
+    JobRouterError(404, "Http404", "No site here."),  # by something in between
     error(200, job_router_error.NOT_JOB_ROUTER),
     error(None, job_router_error.TLS_VERIFICATION_FAILED),
     error(None, job_router_error.CREDENTIAL_UNAVAILABLE),
@@ -267,7 +269,7 @@ def test_a_call_that_is_shed_carries_nothing_that_was_said_of_another_message(sh
 
 
 def test_a_call_that_is_shed_says_so_in_the_messages_description(shedding: Service) -> None:
-    outcome = outcome_of_error(shedding.failure(), "job-1", None, 1)
+    outcome = outcome_of_error(shedding.failure(), "job-1", 1)
     assert isinstance(outcome, Redeliver)
     assert SHED in outcome.description
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from shared.job_router_error import JobRouterError, error_from_response
+from shared.job_router_error import JobRouterError, RequestId, error_from_response, request_id_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -24,6 +24,104 @@ def read(status: int = 409, body: bytes = b"", **headers: str) -> JobRouterError
 
 def documented(**error: Any) -> JobRouterError:
     return read(body=json.dumps({"error": error}).encode())
+
+
+# What the service was recorded to answer, written anew: the shape, the codes and the headers are the recordings', the
+# ids and the prose are ours. docs/decisions/0011-recorded-service.md.
+TRACE_ID = "5a1f9c7e-1111-4222-8333-944455556666"
+PATHS = {
+    "distribution policy": "/routing/distributionPolicies/policy-1",
+    "exception policy": "/routing/exceptionPolicies/policy-2",
+    "classification policy": "/routing/classificationPolicies/policy-3",
+    "queue": "/routing/queues/queue-1",
+    "job": "/routing/jobs/job-1",
+    "offer": "/routing/workers/worker-1/offers/offer-1:decline",
+}
+RECORDED = [
+    (400, "BadRequest", "QueueExistsWithDistributionPolicy", "A queue uses the policy.", "distribution policy"),
+    (400, "BadRequest", "QueueExistsWithExceptionPolicy", "A queue uses the policy.", "exception policy"),
+    (400, "BadRequest", "ActiveJobWithClassificationPolicyExist", "A job uses the policy.", "classification policy"),
+    (409, "Conflict", None, "The queue has active jobs.\r\nIt is a policy's fallback queue.", "queue"),
+    (409, "Conflict", None, "Workers are assigned to the queue.", "queue"),
+    (404, "NotFound", None, "The job does not exist.", "job"),
+    (404, "NotFound", None, "The queue does not exist.", "queue"),
+    (404, "NotFound", None, "The policy does not exist.", "classification policy"),
+    (404, "NotFound", None, "OfferHandler: offer offer-1 was not found.", "offer"),
+    (500, "InternalServerError", None, "Something failed inside.", "offer"),
+]
+
+
+@pytest.mark.parametrize("status, code, detail, message, target", RECORDED)
+def test_each_recorded_error_is_read_whole(
+    status: int, code: str, detail: str | None, message: str, target: str
+) -> None:
+    document: dict[str, Any] = {"code": code, "message": message, "target": PATHS[target]}
+    if detail:
+        document["details"] = [{"code": detail, "message": f"{message} Remove it there first."}]
+    headers = {"trace_id": TRACE_ID, "x_azure_ref": "20240418T083540Z-r1", "X_Cache": "CONFIG_NOCACHE"}
+    error = read(status, json.dumps({"communicationError": document}).encode(), **headers)
+    assert (error.status, error.code, error.specific_code) == (status, code, detail or code)
+    assert (error.message, error.target) == (" ".join(message.split()), PATHS[target])
+    assert error.details == ((f"{detail}: {message} Remove it there first.",) if detail else ())
+    assert error.request_id == RequestId("trace-id", TRACE_ID)
+    assert error.from_job_router
+
+
+@pytest.mark.parametrize("key", ["communicationError", "error"])
+def test_both_shapes_are_read_alike(key: str) -> None:
+    body = json.dumps({key: {"code": "BadRequest", "message": "m", "details": [{"code": "Specific"}]}}).encode()
+    error = read(400, body)
+    assert (error.code, error.specific_code, error.message, error.from_job_router) == (
+        *("BadRequest", "Specific", "m"),
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    "error, specific",
+    [
+        ({"code": "Conflict"}, "Conflict"),
+        ({"code": "conflict", "details": [{"code": "First"}, {"code": "Second"}]}, "First"),
+        ({"code": "NotFound", "details": [{"message": "no code"}, {"code": "Second"}]}, "Second"),
+        ({"code": "BadRequest", "innererror": {"code": "Outer", "innererror": {"code": "Innermost"}}}, "Innermost"),
+        ({"code": "BadRequest", "details": [{"code": "Detail"}], "innererror": {"code": "Inner"}}, "Detail"),
+        ({"code": "InvalidJobState", "details": [{"code": "Detail"}]}, "InvalidJobState"),
+        ({"code": "InternalServerError", "details": [{"code": "not a code"}]}, "InternalServerError"),
+    ],
+)
+def test_the_specific_code_stands_behind_one_that_repeats_the_http_reason(error: dict[str, Any], specific: str) -> None:
+    assert documented(**error).specific_code == specific
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 502])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html><title>404 Web Site not found</title></html>",
+        b'{"title": "Gone", "status": 410}',
+        b'{"code": "Bare", "message": "m"}',
+        b'{"error": "text"}',
+        b'{"error": {"message": "no code"}}',
+        b'{"communicationError": {"code": "not a code"}}',
+        b'{"errors": {"code": "Other"}}',
+    ],
+)
+def test_what_has_no_error_document_is_not_job_routers(status: int, body: bytes) -> None:
+    error = read(status, body)
+    assert not error.from_job_router
+    assert error.code == f"Http{status}"
+
+
+def test_the_header_with_a_code_is_job_routers_word_even_without_a_body() -> None:
+    error = read(404, b"", x_ms_error_code="JobNotFound")
+    assert (error.code, error.from_job_router) == ("JobNotFound", True)
+
+
+@pytest.mark.parametrize("code", ["with space", "c" * 101, "ü", "a/b", "eyJhbGciOi.abc.def", "", 5, None, ["x"]])
+def test_a_code_that_is_none_is_left_out(code: object) -> None:
+    error = documented(code=code, details=[{"code": code, "message": "m"}], innererror={"code": code})
+    assert (error.code, error.details, error.inner_codes) == ("Http409", ("m",), ())
 
 
 def test_the_documented_error_is_read_whole() -> None:
@@ -48,13 +146,23 @@ def test_the_header_names_the_code_before_the_body_does() -> None:
     assert read(body=b'{"error":{"code":"Body"}}', x_ms_error_code="Header").code == "Header"
 
 
-def test_an_error_without_its_envelope_is_read_as_well() -> None:
-    assert read(body=b'{"code":"Bare","message":"m"}').code == "Bare"
+@pytest.mark.parametrize(
+    "headers, header",
+    [
+        (["trace-id", "x-ms-request-id", "x-azure-ref", "MS-CV"], "trace-id"),
+        (["x-ms-request-id", "x-azure-ref", "MS-CV"], "x-ms-request-id"),
+        (["x-azure-ref", "MS-CV"], "x-azure-ref"),
+        (["MS-CV"], "MS-CV"),
+    ],
+)
+def test_the_id_is_the_one_that_support_looks_up_first(headers: list[str], header: str) -> None:
+    named = CaseInsensitiveDict({name: f"{name}-1" for name in headers})
+    assert request_id_of(named, "client-id") == RequestId(header, f"{header}-1")
 
 
-def test_the_services_request_id_goes_before_the_clients() -> None:
-    assert read(x_ms_request_id="service-id").request_id == "service-id"
-    assert read().request_id == "client-id"
+@pytest.mark.parametrize("value", ["", "two words", "i" * 129, "<b>", "sig=QWxhZGRpbjpvcGVu"])
+def test_what_is_no_id_is_passed_over_for_our_own(value: str) -> None:
+    assert read(trace_id=value).request_id == RequestId("x-ms-client-request-id", "client-id")
 
 
 def test_an_empty_body_leaves_the_status() -> None:
@@ -105,8 +213,8 @@ def test_details_end_after_ten() -> None:
 
 
 def test_texts_are_cut() -> None:
-    error = documented(code="c" * 500, message="m" * 5000, target="t" * 500)
-    assert (len(error.code), len(error.message), len(error.target or "")) == (100, 500, 100)
+    error = documented(code="c" * 100, message="m" * 5000, target="t" * 500)
+    assert (len(error.code), len(error.message), len(error.target or "")) == (100, 500, 200)
     assert error.message.endswith("…")
 
 
@@ -118,6 +226,18 @@ def test_texts_are_cut() -> None:
         "SharedAccessKey=QWxhZGRpbg==",
         "?sig=QWxhZGRpbg%3D&x=1",
         "Authorization: Bearer QWxhZGRpbg.QWxhZGRpbg-_",
+        "authorization=Bearer%20QWxhZGRpbg.QWxhZGRpbg-_",
+        '{"accesskey":"QWxhZGRpbg=="}',
+        '{\\"accesskey\\": \\"QWxhZGRpbg==\\"}',
+        "accesskey: QWxhZGRpbg==",
+        "AccessKey = QWxhZGRpbg==",
+        "https%3A%2F%2Fx%2F%3Fa%3Db%26sig%3DQWxhZGRpbg%253D",
+        "SharedAccessSignature sr=x&sig=QWxhZGRpbg%3D&se=1&skn=QWxhZGRpbg",
+        "SharedAccessSignature%20sr%3Dx%26sig%3DQWxhZGRpbg",
+        'token="eyJQWxhZGRpbg.QWxhZGRpbg.QWxhZGRpbg"',
+        "token=QWxhZGRpbjpvcGVuc2VzYW1l",
+        "the token eyJQWxhZGRpbg.QWxhZGRpbg.QWxhZGRpbg is refused",
+        "client_secret=QWxhZGRpbg",
     ],
 )
 def test_a_quoted_credential_is_hidden(secret: str) -> None:
@@ -128,8 +248,8 @@ def test_a_quoted_credential_is_hidden(secret: str) -> None:
 
 
 def test_the_error_reads_as_a_sentence() -> None:
-    assert str(JobRouterError(404, "JobNotFound", "No.", request_id="r")) == (
-        "JobNotFound: No. (status=404, request id=r)"
+    assert str(JobRouterError(404, "JobNotFound", "No.", request_id=RequestId("trace-id", "r"))) == (
+        "JobNotFound: No. (status=404, trace-id: r)"
     )
 
 
@@ -166,6 +286,27 @@ def test_retry_after_as_a_date_counts_from_now() -> None:
 
 def test_a_date_without_a_zone_is_gmt() -> None:
     assert read(503, retry_after="Fri, 02 Jan 2026 03:04:15 -0000").retry_after == 10.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Mon, 01 Jan 0001 00:00:00 +2359",
+        "Fri, 02 Jan 99999999999999999999 03:04:05 GMT",
+        "Fri, 99 Jan 2026 03:04:05 GMT",
+        "Fri, 02 Jan 2026 99:99:99 GMT",
+        "Fri, 02 Jan 2026 03:04:05 +99999999999",
+        "Fri,",
+        ",,,,",
+        "9" * 5000,
+        "1e999",
+        "\x00",
+    ],
+)
+def test_an_absurd_retry_after_is_none_or_a_number_and_never_raises(value: str) -> None:
+    found = read(503, retry_after=value).retry_after
+    assert found is None or 0 <= found < float("inf")
 
 
 def test_a_date_gone_by_means_at_once() -> None:

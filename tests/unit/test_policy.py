@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from shared import job_router_error
 from shared.cancellation import InvalidCancellationError
-from shared.job_router_error import JobRouterError
+from shared.job_router_error import NO_SUCH_JOB, UNREADABLE, JobRouterError, RequestId
 from shared.policy import (
     HEADER_LIMIT,
+    READ_RULES,
     RULES,
     AlreadyCancelled,
     DeadLetter,
@@ -37,26 +38,35 @@ OWN_CODES = {
 }
 
 
-def answered(status: int, code: str = "SomeCode", message: str = "Said so.") -> JobRouterError:
-    return JobRouterError(status, code, message, request_id="req-1")
+def answered(
+    status: int, code: str = "SomeCode", message: str = "Said so.", job_status: str | None = None
+) -> JobRouterError:
+    """Job Router's own answer."""
+    request_id = RequestId("trace-id", "req-1")
+    return JobRouterError(status, code, message, request_id=request_id, from_job_router=True, job_status=job_status)
+
+
+def in_between(status: int) -> JobRouterError:
+    """The answer of something that is not Job Router."""
+    return JobRouterError(status, f"Http{status}", "404 Web Site not found")
 
 
 def unanswered(code: str) -> JobRouterError:
-    return JobRouterError(None, code, "No answer.", request_id="req-1")
+    return JobRouterError(None, code, "No answer.", request_id=RequestId("x-ms-client-request-id", "req-1"))
 
 
-def judged(error: JobRouterError, note: str | None = None, job_status: str | None = None) -> Outcome:
-    return outcome_of_error(error, "job-1", note, 3, job_status)
+def judged(error: JobRouterError, *, in_grace: bool = False) -> Outcome:
+    return outcome_of_error(error, "job-1", 3, in_grace=in_grace)
 
 
-def dead_lettered(error: JobRouterError, note: str | None = None, job_status: str | None = None) -> DeadLetter:
-    outcome = judged(error, note, job_status)
+def dead_lettered(error: JobRouterError) -> DeadLetter:
+    outcome = judged(error)
     assert isinstance(outcome, DeadLetter)
     return outcome
 
 
-def redelivered(error: JobRouterError, note: str | None = None) -> Redeliver:
-    outcome = judged(error, note)
+def redelivered(error: JobRouterError, *, in_grace: bool = False) -> Redeliver:
+    outcome = judged(error, in_grace=in_grace)
     assert isinstance(outcome, Redeliver)
     return outcome
 
@@ -76,18 +86,19 @@ def test_every_code_of_the_client_has_a_row() -> None:
     assert {code for rule in RULES for code in rule.codes} == OWN_CODES
 
 
-def test_every_status_that_is_not_success_stands_in_a_row() -> None:
-    assert {s for rule in RULES for s in rule.statuses} == set(range(100, 600)) - set(range(200, 300))
+def test_every_error_status_stands_in_a_row() -> None:
+    assert {s for rule in RULES for s in rule.statuses} == set(range(300, 600))
 
 
 @pytest.mark.parametrize("status", range(100, 600))
 def test_every_status_has_a_rule(status: int) -> None:
     assert rule_for(answered(status)) in RULES
+    assert rule_for(in_between(status)) in RULES
 
 
-@pytest.mark.parametrize("status", [0, 99, 600, 999])
-def test_a_status_that_http_does_not_know_is_any_other(status: int) -> None:
-    assert rule_for(answered(status)).when == "any other status"
+@pytest.mark.parametrize("status", [0, 99, 100, 199, 600, 999])
+def test_a_status_that_is_no_error_of_http_is_not_job_routers(status: int) -> None:
+    assert rule_for(answered(status)).reason == "JobRouterNotReached"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.when)
@@ -95,18 +106,45 @@ def test_a_rule_that_repairs_says_where_to_look(rule: Rule) -> None:
     assert bool(rule.advice) or rule.verdict is not Verdict.REPAIR
 
 
+# Only Job Router condemns
+
+
+@pytest.mark.parametrize("status", [*range(400, 600)])
+def test_nothing_in_between_can_condemn_a_message(status: int) -> None:
+    assert isinstance(judged(in_between(status)), Redeliver)
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 410, 412, 422, 451, 499, 501, 505])
+def test_a_refusal_without_the_error_document_came_from_something_in_between(status: int) -> None:
+    outcome = redelivered(in_between(status))
+    assert outcome.environment_fault
+    assert outcome.reason == "JobRouterNotReached"
+    assert "JOB_ROUTER_ENDPOINT" in outcome.description
+
+
+@pytest.mark.parametrize("status", [408, 421, 425, 429, 500, 502, 503, 504])
+def test_whoever_asks_to_come_again_is_believed(status: int) -> None:
+    outcome = redelivered(in_between(status))
+    assert not outcome.environment_fault
+    assert outcome.reason == "JobRouterUnavailable"
+
+
+@pytest.mark.parametrize("code", sorted(OWN_CODES))
+def test_a_code_of_the_services_that_is_spelt_like_one_of_ours_is_the_services(code: str) -> None:
+    assert rule_for(answered(422, code)).verdict is Verdict.DEAD_LETTER
+
+
 # Each row
 
 
-def test_an_unknown_job_is_dead_lettered_as_not_found() -> None:
-    outcome = dead_lettered(answered(404))
-    assert outcome.reason == "JobNotFound"
-    assert outcome.description.startswith("Job 'job-1': Job Router knows no such job")
-
-
-@pytest.mark.parametrize("status", [400, 409, 412])
-def test_a_refusal_asks_for_the_job_to_be_read(status: int) -> None:
+@pytest.mark.parametrize("status", [400, 404, 409, 412])
+def test_a_refusal_for_the_jobs_state_asks_for_the_job_to_be_read(status: int) -> None:
     assert rule_for(answered(status)).verdict is Verdict.READ_JOB
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 412])
+def test_a_job_that_was_not_read_condemns_nothing(status: int) -> None:
+    assert isinstance(judged(answered(status)), Redeliver)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -160,7 +198,7 @@ def test_a_dead_network_is_redelivered(code: str) -> None:
     assert outcome.reason == "JobRouterUnavailable"
 
 
-@pytest.mark.parametrize("status", [100, 402, 405, 406, 410, 413, 422, 451, 499, 501, 505])
+@pytest.mark.parametrize("status", [402, 405, 406, 410, 413, 422, 451, 499, 501, 505])
 def test_any_other_status_is_dead_lettered_under_the_services_code(status: int) -> None:
     outcome = dead_lettered(answered(status, "OddThing"))
     assert outcome.reason == "OddThing"
@@ -176,36 +214,65 @@ def test_a_redelivery_keeps_the_services_retry_after(status: int, retry_after: f
 
 # The job read back
 
-
-@pytest.mark.parametrize("status", [400, 409, 412])
-def test_a_job_found_cancelled_is_already_cancelled(status: int) -> None:
-    assert judged(answered(status), job_status="cancelled") == AlreadyCancelled()
+REFUSALS = [400, 404, 409, 412]
 
 
-@pytest.mark.parametrize("status", [400, 409, 412])
-def test_a_job_found_closed_is_not_cancellable(status: int) -> None:
-    outcome = dead_lettered(answered(status), job_status="closed")
+@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize("job_status", ["cancelled", "Cancelled", "CANCELLED"])
+def test_a_job_found_cancelled_is_already_cancelled(status: int, job_status: str) -> None:
+    assert judged(answered(status, job_status=job_status)) == AlreadyCancelled()
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize("job_status", ["closed", "completed", "Closed", "Completed"])
+def test_a_job_found_over_is_not_cancellable(status: int, job_status: str) -> None:
+    outcome = dead_lettered(answered(status, job_status=job_status))
     assert outcome.reason == "JobNotCancellable"
-    assert "is closed and can no longer be cancelled" in outcome.description
-    assert "job status: closed" in outcome.description
-
-
-@pytest.mark.parametrize("job_status", ["completed", "queued", "assigned", "Cancelled", ""])
-def test_a_job_found_otherwise_is_dead_lettered_under_the_services_code(job_status: str) -> None:
-    outcome = dead_lettered(answered(409, "InvalidJobState"), job_status=job_status)
-    assert outcome.reason == "InvalidJobState"
+    assert "nothing is left to cancel" in outcome.description
     assert f"job status: {job_status}" in outcome.description
 
 
-def test_a_job_that_could_not_be_read_is_dead_lettered_under_the_services_code() -> None:
-    outcome = dead_lettered(answered(400, "InvalidRequestBody"))
+@pytest.mark.parametrize("status", REFUSALS)
+def test_a_job_that_cannot_be_found_either_is_not_found(status: int) -> None:
+    outcome = dead_lettered(answered(status, job_status=NO_SUCH_JOB))
+    assert outcome.reason == "JobNotFound"
+    assert outcome.description.startswith("Job 'job-1': Job Router knows no such job at this endpoint")
+
+
+def test_a_job_that_may_still_be_created_is_looked_for_again() -> None:
+    outcome = redelivered(answered(404, job_status=NO_SUCH_JOB), in_grace=True)
+    assert (outcome.reason, outcome.environment_fault) == ("JobNotFound", False)
+    assert "is not cancelled yet" in outcome.description
+
+
+@pytest.mark.parametrize("job_status", ["queued", "assigned", "newStatus", UNREADABLE])
+def test_an_open_job_refused_with_400_is_dead_lettered_under_the_services_code(job_status: str) -> None:
+    outcome = dead_lettered(answered(400, "InvalidRequestBody", job_status=job_status))
     assert outcome.reason == "InvalidRequestBody"
-    assert "job status" not in outcome.description
+    assert f"job status: {job_status}" in outcome.description
 
 
-@pytest.mark.parametrize("status", [404, 401, 503, 405])
+@pytest.mark.parametrize("status", [404, 409, 412])
+@pytest.mark.parametrize("job_status", ["queued", "assigned", "newStatus", UNREADABLE])
+def test_an_open_job_refused_otherwise_is_a_conflict_for_a_later_attempt(status: int, job_status: str) -> None:
+    outcome = redelivered(answered(status, job_status=job_status))
+    assert (outcome.reason, outcome.environment_fault) == ("JobRouterConflict", False)
+    assert f"job status: {job_status}" in outcome.description
+
+
+@pytest.mark.parametrize("rule", READ_RULES, ids=lambda rule: rule.when)
+def test_each_row_of_what_reading_gave_is_met(rule: Rule) -> None:
+    found = {
+        rule_for(answered(status, job_status=job_status)).when
+        for status in REFUSALS
+        for job_status in ("cancelled", "closed", NO_SUCH_JOB, "queued")
+    }
+    assert rule.when in found
+
+
+@pytest.mark.parametrize("status", [401, 503, 405])
 def test_a_job_status_changes_nothing_where_no_rule_asks_for_it(status: int) -> None:
-    assert not isinstance(judged(answered(status), job_status="cancelled"), AlreadyCancelled)
+    assert not isinstance(judged(answered(status, job_status="cancelled")), AlreadyCancelled)
 
 
 # Enough is enough
@@ -218,9 +285,23 @@ def test_a_message_tried_long_enough_has_used_up_its_retries(status: int) -> Non
     assert outcome_when_used_up(redelivered(answered(status)), ATTEMPT).reason == "RetriesExhausted"
 
 
-@pytest.mark.parametrize("status, reason", [(401, "JobRouterAccessDenied"), (302, "JobRouterNotReached")])
-def test_the_environments_fault_stays_the_reason_to_the_end(status: int, reason: str) -> None:
-    assert outcome_when_used_up(redelivered(answered(status)), ATTEMPT).reason == reason
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (answered(401), "JobRouterAccessDenied"),
+        (answered(302), "JobRouterNotReached"),
+        (in_between(404), "JobRouterNotReached"),
+        (answered(409, job_status="queued"), "JobRouterConflict"),
+    ],
+    ids=str,
+)
+def test_what_names_its_cause_stays_the_reason_to_the_end(error: JobRouterError, reason: str) -> None:
+    assert outcome_when_used_up(redelivered(error), ATTEMPT).reason == reason
+
+
+def test_an_unknown_job_in_its_grace_stays_unknown_to_the_end() -> None:
+    outcome = redelivered(answered(404, job_status=NO_SUCH_JOB), in_grace=True)
+    assert outcome_when_used_up(outcome, ATTEMPT).reason == "JobNotFound"
 
 
 def test_giving_up_says_how_often_since_when_and_after_what() -> None:
@@ -241,12 +322,26 @@ def test_giving_up_fits_a_header_however_much_was_said() -> None:
 
 def test_a_description_ends_with_the_facts() -> None:
     error = JobRouterError(
-        409, "Outer", "No.", target="status", details=("D1: why",), inner_codes=("Inner",), request_id="req-9"
+        422,
+        "Outer",
+        "No.",
+        target="status",
+        details=("D1: why",),
+        inner_codes=("Inner",),
+        request_id=RequestId("x-azure-ref", "req-9"),
+        from_job_router=True,
     )
     assert dead_lettered(error).description == (
         "Job 'job-1': Job Router refuses to cancel it. The service said: No. D1: why "
-        "(code: Outer, Inner; status: 409; target: status; request id: req-9; attempt: 3)"
+        "(code: Outer, Inner; status: 422; target: status; x-azure-ref: req-9; attempt: 3)"
     )
+
+
+def test_the_specific_code_is_the_reason_and_goes_before_the_others() -> None:
+    error = JobRouterError(422, "Outer", "No.", specific_code="Specific", from_job_router=True)
+    outcome = dead_lettered(error)
+    assert outcome.reason == "Specific"
+    assert "(code: Specific, Outer; " in outcome.description
 
 
 def test_facts_that_are_not_known_are_left_out() -> None:
@@ -258,59 +353,13 @@ def test_a_service_that_said_nothing_is_not_quoted() -> None:
     assert "said" not in redelivered(JobRouterError(None, "Timeout", "")).description
 
 
-def test_what_the_service_said_is_quoted_when_there_is_no_note() -> None:
-    assert "The service said: Said so." in dead_lettered(answered(404)).description
+def test_what_the_service_said_is_quoted() -> None:
+    assert "The service said: Said so." in dead_lettered(answered(422)).description
 
 
-NOTE = "Customer Jane Roe, phone 555-0199, changed her mind"
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        f"Invalid note: {NOTE}",
-        NOTE,
-        f"Invalid note: {NOTE[:20]}…",
-        f"near '{NOTE[9:25]}'",
-        NOTE[-16:],
-    ],
-)
-@pytest.mark.parametrize("status", [404, 405, 409, 401, 503])
-def test_a_message_that_repeats_the_note_is_left_out(message: str, status: int) -> None:
-    outcome = judged(answered(status, message=message), NOTE)
-    assert isinstance(outcome, (DeadLetter, Redeliver))
-    assert "repeats the note and is left out" in outcome.description
-    assert "Jane" not in outcome.description
-    assert "0199" not in outcome.description
-    assert "mind" not in outcome.description
-
-
-def test_a_detail_that_repeats_the_note_is_left_out() -> None:
-    error = JobRouterError(422, "Bad", "Invalid.", details=(f"Bad: {NOTE}",))
-    assert "Jane" not in dead_lettered(error, NOTE).description
-
-
-def test_a_short_note_is_left_out_when_repeated_whole() -> None:
-    assert "vip" not in dead_lettered(answered(422, message="note 'vip' refused"), "vip").description
-
-
-def test_a_message_of_its_own_is_quoted_beside_a_note() -> None:
-    assert "The service said: Said so." in dead_lettered(answered(404), NOTE).description
-
-
-@given(st.text(min_size=16, max_size=60), st.data())
-def test_no_run_of_sixteen_characters_of_a_note_is_ever_quoted(note: str, data: st.DataObject) -> None:
-    start = data.draw(st.integers(0, len(note) - 16))
-    stop = data.draw(st.integers(start + 16, len(note)))
-    message = data.draw(st.text(max_size=20)) + note[start:stop] + data.draw(st.text(max_size=20))
-    outcome = judged(answered(422, message=message), note)
-    assert isinstance(outcome, DeadLetter)
-    assert "The service said" not in outcome.description
-
-
-@given(st.text(max_size=6000), st.text(max_size=6000), st.none() | st.text(max_size=50), st.integers(100, 599))
-def test_a_description_always_fits_a_header_on_one_line(message: str, job_id: str, note: str | None, code: int) -> None:
-    outcome = outcome_of_error(JobRouterError(code, "C", message * 3), job_id, note, 1)
+@given(st.text(max_size=6000), st.text(max_size=6000), st.booleans(), st.integers(100, 599))
+def test_a_description_always_fits_a_header_on_one_line(message: str, job_id: str, own: bool, code: int) -> None:
+    outcome = outcome_of_error(JobRouterError(code, "C", message * 3, from_job_router=own), job_id, 1)
     assert isinstance(outcome, (DeadLetter, Redeliver))
     assert 0 < len(outcome.description) < HEADER_LIMIT
     assert "\n" not in outcome.description
@@ -318,20 +367,20 @@ def test_a_description_always_fits_a_header_on_one_line(message: str, job_id: st
 
 
 def test_a_description_that_is_too_long_ends_in_an_ellipsis() -> None:
-    description = dead_lettered(answered(404, message="x" * 9000)).description
+    description = dead_lettered(answered(422, message="x" * 9000)).description
     assert len(description) == HEADER_LIMIT - 1
     assert description.endswith("…")
 
 
 def test_a_description_just_short_enough_is_whole() -> None:
-    spare = HEADER_LIMIT - 1 - len(dead_lettered(answered(404, message="x")).description)
-    description = dead_lettered(answered(404, message="x" * (1 + spare))).description
+    spare = HEADER_LIMIT - 1 - len(dead_lettered(answered(422, message="x")).description)
+    description = dead_lettered(answered(422, message="x" * (1 + spare))).description
     assert len(description) == HEADER_LIMIT - 1
     assert description.endswith("attempt: 3)")
 
 
 def test_a_long_job_id_is_cut_in_the_description() -> None:
-    outcome = outcome_of_error(answered(404), "j" * 1024, None, 1)
+    outcome = outcome_of_error(answered(422), "j" * 1024, 1)
     assert isinstance(outcome, DeadLetter)
     assert "j" * 200 in outcome.description
     assert "j" * 201 not in outcome.description
@@ -342,11 +391,3 @@ def test_an_invalid_message_says_what_is_wrong_and_what_to_do() -> None:
     assert outcome == DeadLetter(
         "InvalidCancellation", "The body is empty. Correct the message at its sender and send it again."
     )
-
-
-def test_a_message_that_quotes_the_middle_of_the_note_is_left_out() -> None:
-    note = "aaaa the customer asked us never to call again bbbb"
-    error = JobRouterError(422, "Bad", "cannot accept 'asked us never to call' as a note")
-    outcome = outcome_of_error(error, "call-1", note, 1)
-    assert isinstance(outcome, DeadLetter)
-    assert "never to call" not in outcome.description

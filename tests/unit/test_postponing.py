@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.call_guard import FAILED_CALLS_BEFORE_SHEDDING
+from shared.job_router_error import RequestId
 from shared.processing import HOLD_SECONDS, Queue, RedeliveryError, hold, postpone
 from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, MESSAGE_ID
 from shared.settlement import MessageGoneError, SendRightMissingError
@@ -78,7 +79,8 @@ def test_the_line_of_a_redelivery_says_when_and_why(edges: Edges) -> None:
     edges.cancel.side_effect = error(503, retry_after=60.04)
     edges.process()
     line = edges.line[1]
-    assert (line["reason"], line["status"], line["request_id"]) == ("JobRouterUnavailable", 503, "req-2")
+    assert (line["reason"], line["status"]) == ("JobRouterUnavailable", 503)
+    assert (line["request_id"], line["request_id_header"]) == ("req-2", "trace-id")
     assert line["delay_seconds"] == 65.0
     assert "is not cancelled yet" in line["description"]
 
@@ -93,7 +95,7 @@ def test_a_job_that_cannot_be_read_now_is_for_a_later_attempt(edges: Edges, stat
 
 
 def test_a_blip_is_over_within_the_delivery(edges: Edges) -> None:
-    edges.cancel.side_effect = [error(503), "req-3"]
+    edges.cancel.side_effect = [error(503), RequestId("trace-id", "req-3")]
     edges.process()
     assert edges.line[1]["outcome"] == "Cancelled"
 
@@ -140,11 +142,14 @@ def test_a_last_attempt_is_made_even_while_others_are_not(edges: Edges) -> None:
     assert edges.line[1]["outcome"] == "Cancelled"
 
 
-def test_reading_a_job_of_which_the_service_has_just_spoken_is_never_shed(edges: Edges, mocker: MockerFixture) -> None:
-    shed_at_will = mocker.spy(edges.guard, "call")
+def test_reading_a_job_of_which_the_service_has_just_spoken_is_part_of_the_same_call(
+    edges: Edges, mocker: MockerFixture
+) -> None:
+    calls = mocker.spy(edges.guard, "call")
     edges.cancel.side_effect = error(409)
+    edges.read.return_value = "cancelled"
     edges.process()
-    assert [call.kwargs["may_shed"] for call in shed_at_will.call_args_list] == [True, False]
+    assert (calls.call_count, edges.read.call_count) == (1, 1)
 
 
 # The last attempt

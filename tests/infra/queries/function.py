@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from azure.functions.servicebus import ServiceBusMessage
 
-from shared import processing, telemetry
+from shared import log_line, processing, telemetry
 from shared.call_guard import CallGuard
-from shared.job_router_error import JobRouterError
+from shared.job_router_error import NOT_JOB_ROUTER, JobRouterError, RequestId
+from shared.log_line import LogLine
 from shared.processing import Queue, RedeliveryError, SettlementError, hold, postpone, process
 from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, Backoff
 from tests.infra.queries.telling import Delivery
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _CLOCK = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)  # the function's; when a line was written is for its row to say
 _BACKOFF = Backoff()
+REQUEST_ID = RequestId("trace-id", "req-1")
 BAD_SETTINGS = ValueError("JOB_ROUTER_ENDPOINT is not an https URL")
 
 
@@ -45,7 +47,14 @@ USED_UP = Past(tried_for=_BACKOFF.give_up_after)
 
 def refused(status: int | None, code: str = "Code", retry_after: float | None = None) -> JobRouterError:
     """Job Router's answer, or what came in its place."""
-    return JobRouterError(status, code, "No.", retry_after=retry_after, request_id="req-1")
+    return JobRouterError(
+        status,
+        code,
+        "No.",
+        retry_after=retry_after,
+        request_id=REQUEST_ID,
+        from_job_router=status is not None and code != NOT_JOB_ROUTER,
+    )
 
 
 class Function:
@@ -72,7 +81,8 @@ class Function:
         The exceptions are what the queue answers.
         """
         router: Any = SimpleNamespace(
-            cancel_job=_answering(answer, "req-1"), get_job_status=_answering(None, job_status)
+            cancel_job=_answering(answer, REQUEST_ID),
+            get_job_status=_answering(answer if answer and answer.status == 404 else None, job_status),
         )
         queue = self._queue(dead_lettering, putting_off)
         guard = CallGuard(clock=lambda: 0.0, wait=lambda _: None, jitter=lambda: 0.0)
@@ -113,8 +123,8 @@ class Function:
         invocation, error = f"inv-{number}", None
         with written() as lines, pytest.MonkeyPatch.context() as patch:
             # How long it takes is for the test to say, not for the machine: no bound is crossed by chance.
-            patch.setattr(processing, "_Record", partial(processing._Record, started=0.0))
-            patch.setattr(processing, "time", SimpleNamespace(monotonic=lambda: seconds))
+            patch.setattr(processing, "LogLine", partial(LogLine, started=0.0))
+            patch.setattr(log_line, "time", SimpleNamespace(monotonic=lambda: seconds))
             try:
                 call(invocation)
             except (RedeliveryError, SettlementError) as raised:
@@ -143,8 +153,8 @@ def written() -> Iterator[list[logging.LogRecord]]:
         logger.setLevel(level)
 
 
-def _answering(error: Exception | None, answer: str | None) -> Callable[..., str | None]:
-    def call(*_: object, **__: object) -> str | None:
+def _answering(error: Exception | None, answer: object) -> Callable[..., object]:
+    def call(*_: object, **__: object) -> object:
         if error is not None:
             raise error
         return answer

@@ -168,21 +168,29 @@ def call(workspace: Workspace, operation: str, invocation: str, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    "message_id, trace, outcome, status",
-    [("m-call-1", GOOD_TRACE, "Cancelled", "200"), ("m-ghost", BAD_TRACE, "DeadLetter", "404")],
+    "message_id, trace, outcome, calls, status",
+    [
+        ("m-call-1", GOOD_TRACE, "Cancelled", ["POST /routing/jobs/{jobId}:cancel"], "200"),
+        (
+            *("m-ghost", BAD_TRACE, "DeadLetter"),
+            ["POST /routing/jobs/{jobId}:cancel", "GET /routing/jobs/{jobId}"],
+            "404",
+        ),
+    ],
 )
-def test_a_call_is_told_between_its_invocation_and_its_delivery(
-    traced: Workspace, captured: Captured, message_id: str, trace: str, outcome: str, status: str
+def test_the_calls_are_told_between_their_invocation_and_their_delivery(
+    traced: Workspace, captured: Captured, message_id: str, trace: str, outcome: str, calls: list[str], status: str
 ) -> None:
     rows = story(traced, message_id)
     assert [(row["what"], row["name"]) for row in rows] == [
         ("invocation", FUNCTION),
-        ("call", "POST /routing/jobs/{jobId}:cancel"),
+        *(("call", call) for call in calls),
         ("delivery", outcome),
     ]
-    (sent,) = (data for data in map(data_of, captured.dependencies(trace)) if data["type"] == "HTTP")
-    assert (rows[1]["result"], rows[1]["text"]) == (status, sent["target"])
-    assert rows[1]["duration_ms"] == milliseconds(sent["duration"])
+    sent = {data["name"]: data for data in map(data_of, captured.dependencies(trace)) if data["type"] == "HTTP"}
+    for row, call in zip(rows[1:-1], calls, strict=True):
+        assert (row["result"], row["text"]) == (status, sent[call]["target"])
+        assert row["duration_ms"] == milliseconds(sent[call]["duration"])
     assert {row["OperationId"] for row in rows} == {trace}
 
 
