@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
+# The service's answer as it was recorded: docs/decisions/0011-recorded-service.md.
 _ANSWER = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n"
-    b"x-ms-request-id: 5f0c3a1e-0000-4000-8000-000000000000\r\nContent-Length: 2\r\n\r\n{}"
+    b"HTTP/1.1 200 OK\r\nDate: Fri, 02 Jan 2026 03:04:05 GMT\r\nContent-Type: application/json; charset=utf-8\r\n"
+    b"Transfer-Encoding: chunked\r\ntrace-id: 5f0c3a1e-0000-4000-8000-000000000000\r\n"
+    b"x-azure-ref: 20260102T030405Z-5f0c3a1e000040008000000000000000\r\nX-Cache: CONFIG_NOCACHE\r\n"
+    b"api-supported-versions: 2022-07-18-preview, 2023-11-01, 2024-01-18-preview\r\n"
+    b"Request-Context: appId=\r\nStrict-Transport-Security: max-age=15724800; includeSubDomains\r\n\r\n"
+    b"2\r\n{}\r\n0\r\n\r\n"
 )
 
 

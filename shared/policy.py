@@ -90,7 +90,8 @@ NOT_REACHED = Rule(
     Verdict.REPAIR,
     "JobRouterNotReached",
     "Something else than Job Router answered: check the endpoint in JOB_ROUTER_ENDPOINT or "
-    "JOB_ROUTER_CONNECTION_STRING, HTTPS_PROXY, and the gateways and firewalls in between.",
+    "JOB_ROUTER_CONNECTION_STRING, HTTPS_PROXY, and the gateways and firewalls in between; after 401 or 403 the access "
+    "key or the role too.",
     frozenset(range(300, 400)) | {407},
     frozenset({NOT_JOB_ROUTER}),
 )
@@ -200,10 +201,11 @@ def outcome_of_error(error: JobRouterError, job_id: str, attempt: int, *, in_gra
     reason = rule.reason or error.specific_code
     job = f"Job '{job_id[:200]}'"
     said = " ".join((error.message, *error.details)).strip()
-    sentences = f"{rule.advice} {f'The service said: {said}' if said else ''} {_facts(error, attempt)}"
+    said = f"The service said: {said}" if said else ""
+    facts = _facts(error, attempt)
     if rule.verdict is Verdict.DEAD_LETTER or (rule.verdict is Verdict.NOT_FOUND and not in_grace):
-        return DeadLetter(reason, fit(f"{job}: {sentences}"))
-    description = fit(f"{job} is not cancelled yet: {sentences}")
+        return DeadLetter(reason, fit(f"{job}: {rule.advice} {said} {facts}"))
+    description = fit(f"{job} is not cancelled yet: {said} {rule.advice} {facts}")
     return Redeliver(reason, description, rule.verdict is Verdict.REPAIR, error.retry_after)
 
 

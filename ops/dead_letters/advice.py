@@ -23,7 +23,7 @@ _KNOWN = {
         "Mend the sender, and this letter with: dead-letters resubmit {number} --set-job-id ID (or --edit)",
     ),
     "JobNotCancellable": Advice(
-        "Job Router answered 400, 409 or 412, and the job, read back, is closed.",
+        "Job Router refused, and the job, read back, is closed or completed.",
         "Nothing is left to cancel. Keep it: dead-letters export FILE, then remove it: dead-letters purge FILE",
     ),
     "RetriesExhausted": Advice(
@@ -31,9 +31,15 @@ _KNOWN = {
         f"See that Job Router is well (python -m ops check), {_SEND_AGAIN}",
     ),
     "JobNotFound": Advice(
-        "Job Router answered 404: it knows no such job at this endpoint.",
+        "Job Router knows no such job at this endpoint, neither to cancel nor to read.",
         "Compare the id and JOB_ROUTER_ENDPOINT. A wrong id: dead-letters resubmit {number} --set-job-id ID; "
-        "a job that was deleted needs no cancelling",
+        "a job that was deleted needs no cancelling; for cancels that overtake their jobs set "
+        "JOB_NOT_FOUND_GRACE_SECONDS",
+    ),
+    "JobRouterConflict": Advice(
+        "Job Router answered 404, 409 or 412 for as long as REDELIVERY_GIVE_UP_AFTER_SECONDS allows, and the job, read "
+        "back, is not over.",
+        f"Look at the job; ask the service's support with the id in the description, {_SEND_AGAIN}",
     ),
     "MaxDeliveryCountExceeded": Advice(
         "The broker's own: the message came back more often than the queue's max delivery count allows, "

@@ -206,7 +206,7 @@ def test_help_is_there_at_80_columns_and_nothing_slow_is_imported(options: list[
             "dead-letters list --reason JobR",
             [
                 f"JobRouter{what}"
-                for what in ("AccessDenied", "CertificateInvalid", "CredentialUnavailable", "NotReached")
+                for what in ("AccessDenied", "CertificateInvalid", "Conflict", "CredentialUnavailable", "NotReached")
             ],
         ),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -128,9 +129,13 @@ def test_a_bad_connection_string(stage: Stage) -> None:
 
 
 def test_nothing_listens(stage: Stage) -> None:
+    port = stage.broker.port
     stage.broker.stop()
 
-    result = stage.run("send", "-", given=json_lines(1))
+    with socket.socket() as kept:  # bound and not listening: no other test's broker can take the port
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", port))
+        result = stage.run("send", "-", given=json_lines(1))
 
     assert result.exit_code == 3
     assert "Nothing listens at localhost:" in result.stderr
