@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # The SDKs tell each step at INFO; in Application Insights that would be many lines a message, paid by the gigabyte.
 logging.getLogger("azure").setLevel(logging.WARNING)
 # It warns of headers that it cannot read, and quotes them: they may repeat a note.
-logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class _Application(NamedTuple):

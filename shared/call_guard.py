@@ -19,8 +19,8 @@ Answer = TypeVar("Answer")
 ATTEMPTS = 3
 FIRST_WAIT = 1.0  # seconds; the longest wait after the first attempt, doubled after the second
 SHORT_RETRY_AFTER = 3.0  # seconds; a longer Retry-After is left to redelivery
-# Seconds. No attempt starts later than this after the first: with both timeouts the call then ends within half a
-# minute, well inside the five minutes for which the host renews the lock.
+# Seconds. No attempt starts later than this after the first. An attempt may be a cancel and a read, each with both
+# timeouts: by default the last one ends within a minute, well inside the five for which the host renews the lock.
 PATIENCE = 10.0
 
 FAILED_CALLS_BEFORE_SHEDDING = 5  # in a row, each after its own attempts

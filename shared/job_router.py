@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import time
 import uuid
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -21,16 +22,19 @@ from urllib3.exceptions import HTTPError, LocationValueError, ReadTimeoutError
 
 from shared.job_router_auth import AccessKeyAuth, EntraIdAuth, JobRouterAuth
 from shared.job_router_error import (
+    BYTE_ORDER_MARK,
     CLIENT_REQUEST_ID,
     CONNECTION_FAILED,
     ERROR_KEYS,
     NOT_JOB_ROUTER,
     TIMEOUT,
     TLS_VERIFICATION_FAILED,
+    UNREADABLE,
     JobRouterError,
     RequestId,
     code_or_none,
     error_from_response,
+    repeats_long,
     request_id_of,
 )
 from shared.one_host_adapter import CaBundleError, OneHostAdapter
@@ -42,7 +46,18 @@ if TYPE_CHECKING:
 
 __all__ = ["AccessKeyAuth", "EntraIdAuth", "JobRouterClient", "JobRouterError", "normalise_endpoint"]
 
-_BODY_LIMIT = 256 * 1024  # bytes; a job with its notes is far smaller, and a stray download must not fill memory
+# Bytes; a stray download must not fill memory. A job may hold many notes, each as long as a message.
+_BODY_LIMIT, _JOB_LIMIT = 256 * 1024, 4 * 1024 * 1024
+# Seconds for one call, whatever the timeouts and the credential take: with three attempts, the reading back and the
+# settlement a delivery stays inside its time (DELIVERY_SECONDS in processing.py).
+CALL_SECONDS = 90.0
+# As the API documents them: no note hides one of these.
+_STATUSES = frozenset(
+    {
+        *("pendingclassification", "queued", "assigned", "completed", "closed", "cancelled", "classificationfailed"),
+        *("created", "pendingschedule", "scheduled", "schedulefailed", "waitingforactivation"),
+    }
+)
 _ERROR_MEMBERS = frozenset(key.lower() for key in ERROR_KEYS)
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")  # what http.client says of a proxy's answer
 
@@ -113,19 +128,20 @@ class JobRouterClient:
         status = code_or_none(job.get("status"))
         if status is None:
             raise JobRouterError(200, NOT_JOB_ROUTER, "The answer is not a job with a status.", request_id=request_id)
-        return status
+        return status if status.casefold() in _STATUSES or not repeats_long(status, private) else UNREADABLE
 
     def _call(
         self, method: str, path: str, body: bytes | None, trace_parent: str | None, private: tuple[str, ...]
     ) -> tuple[dict[str, object], RequestId]:
         request = self._prepared(method, path, body, trace_parent)
         client_request_id = request.headers[CLIENT_REQUEST_ID]
-        status, headers, content = self._attempt(request)
+        ends = time.monotonic() + CALL_SECONDS
+        status, headers, content = self._attempt(request, ends)
         if status == 401 and self._auth.refresh(request):
-            status, headers, content = self._attempt(request)
+            status, headers, content = self._attempt(request, ends)
         if not 200 <= status < 300:
             raise error_from_response(status, headers, content, client_request_id, lambda: datetime.now(UTC), private)
-        request_id = request_id_of(headers, client_request_id)
+        request_id = request_id_of(headers, client_request_id, private)
         return _success(status, content, request_id), request_id
 
     def _prepared(
@@ -149,21 +165,29 @@ class JobRouterClient:
             request.headers["traceparent"] = trace_parent
         return request
 
-    def _attempt(self, request: requests.PreparedRequest) -> tuple[int, Mapping[str, str], bytes]:
+    def _attempt(self, request: requests.PreparedRequest, ends: float) -> tuple[int, Mapping[str, str], bytes]:
         self._auth(request)
         request_id = RequestId(CLIENT_REQUEST_ID, request.headers[CLIENT_REQUEST_ID])
+        connect, read = self._timeout
+        left = max(1.0, ends - time.monotonic())
+        timeout = (min(connect, left / 2), min(read, left / 2)) if connect + read > left else self._timeout
         try:
-            response = self._adapter.send(request, timeout=self._timeout, **self._environment)
+            response = self._adapter.send(request, timeout=timeout, **self._environment)
             try:
                 if response.status_code < 200:
                     # The true answer is still to come on this connection, where the next request would take it for
                     # its own: so nothing is read, and `close` ends the connection.
                     message = f"Something in between sent an interim answer ({response.status_code}) as the last one."
                     raise JobRouterError(None, CONNECTION_FAILED, message, request_id=request_id)
-                return response.status_code, response.headers, b"".join(_body(response))
+                return (
+                    response.status_code,
+                    response.headers,
+                    b"".join(_body(response, _JOB_LIMIT if request.method == "GET" else _BODY_LIMIT)),
+                )
             finally:
                 response.close()
-        except (OSError, HTTPError) as error:  # requests' errors are OSErrors; reading the body raises urllib3's
+        # requests' errors are OSErrors; reading the body raises urllib3's; a ValueError is about a URL, also a proxy's.
+        except (OSError, HTTPError, ValueError) as error:
             # `from None`: the text of an error may quote what was answered.
             raise _network_error(error, request_id) from None
 
@@ -205,20 +229,20 @@ def _segment(job_id: str) -> str:
     return quote(job_id, safe="")
 
 
-def _body(response: requests.Response) -> Iterator[bytes]:
-    """The body as it arrives, up to its limit."""
+def _body(response: requests.Response, limit: int) -> Iterator[bytes]:
+    """The body as it arrives, up to `limit` bytes."""
     size = 0
     while chunk := response.raw.read1(65536, decode_content=True):
         yield chunk
         size += len(chunk)
-        if size > _BODY_LIMIT:
+        if size > limit:
             return  # enough to see what it is; the rest is dropped with the connection
 
 
 def _success(status: int, content: bytes, request_id: RequestId) -> dict[str, object]:
     """The service's answer: 200 with a JSON object that holds no error; anything else is somebody else's."""
     try:
-        document = msgspec.json.decode(content, type=dict[str, object])
+        document = msgspec.json.decode(content.removeprefix(BYTE_ORDER_MARK), type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         document = None
     if status != 200 or document is None or any(name.lower() in _ERROR_MEMBERS for name in document):
@@ -227,13 +251,15 @@ def _success(status: int, content: bytes, request_id: RequestId) -> dict[str, ob
     return document
 
 
-def _network_error(error: OSError | HTTPError, request_id: RequestId) -> JobRouterError:
+def _network_error(error: OSError | HTTPError | ValueError, request_id: RequestId) -> JobRouterError:
     chain = list(_causes(error))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain):
         return JobRouterError(None, TLS_VERIFICATION_FAILED, "The certificate did not verify.", request_id=request_id)
     if isinstance(error, CaBundleError):
         return JobRouterError(None, TLS_VERIFICATION_FAILED, "The CA bundle cannot be read.", request_id=request_id)
-    if isinstance(error, (InvalidSchema, InvalidURL, LocationValueError)):
+    if isinstance(error, (InvalidSchema, InvalidURL, LocationValueError)) or (
+        isinstance(error, ValueError) and not isinstance(error, (OSError, HTTPError))
+    ):
         message = f"The endpoint or the proxy setting cannot be used ({type(error).__name__})."
         return JobRouterError(None, NOT_JOB_ROUTER, message, request_id=request_id)
     tunnel = next((found for cause in chain if (found := _TUNNEL_REFUSED.match(str(cause)))), None)

@@ -7,7 +7,6 @@ of the vendor's SDK tests for `{"communicationError": …}`, which is what the s
 
 from __future__ import annotations
 
-import html
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from shared.redaction import RUN, has_credential, one_line, repeats
+from shared.redaction import RUN, has_credential, holds, one_line, repeats, runs_in_common, unescape_html
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,12 +34,13 @@ NOT_JOB_ROUTER = "NotJobRouter"
 NO_SUCH_JOB = "no such job"
 UNREADABLE = "could not be read"
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some proxies and frameworks write one before JSON
 ERROR_KEYS = ("communicationError", "error")
 CLIENT_REQUEST_ID = "x-ms-client-request-id"
 # In the order in which the service's support can make most of them; the last is our own.
 _SUPPORT_IDS = ("trace-id", "x-ms-request-id", "x-azure-ref", "MS-CV")
 
-_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _SUPPORT_ID = re.compile(r"[A-Za-z0-9_.:+/=|-]{1,128}")
 _MESSAGE_LIMIT = 500
@@ -96,7 +96,7 @@ def error_from_response(
     body: bytes,
     client_request_id: str,
     now: Callable[[], datetime],
-    private: Iterable[str] = (),
+    private: tuple[str, ...] = (),
 ) -> JobRouterError:
     """Read Job Router's error document, or make do with the status where something else answered.
 
@@ -111,7 +111,7 @@ def error_from_response(
     read = JobRouterError(
         status=status,
         code=named or f"Http{status}",
-        message=_text(error.get("message") or html.unescape(_MARKUP.sub(" ", text)), _MESSAGE_LIMIT),
+        message=_text(error.get("message") or unescape_html(_MARKUP.sub(" ", text)), _MESSAGE_LIMIT),
         specific_code=_specific_code(named, map(_code_of, details), inner_codes),
         target=_text(error.get("target"), _TARGET_LIMIT) or None,
         details=tuple(_detail(detail) for detail in details if detail),
@@ -120,16 +120,21 @@ def error_from_response(
         request_id=request_id_of(headers, client_request_id),
         from_job_router=bool(named),
     )
-    return _without(read, list(private), client_request_id)
+    return _without(read, private, client_request_id)
 
 
-def request_id_of(headers: Mapping[str, str], client_request_id: str) -> RequestId:
+def request_id_of(headers: Mapping[str, str], client_request_id: str, private: tuple[str, ...] = ()) -> RequestId:
     """The id that the service's support looks up first: of the answer's headers, else the one that we sent."""
     for name in _SUPPORT_IDS:
         value = headers.get(name, "")
-        if _SUPPORT_ID.fullmatch(value) and not has_credential(value):
+        if _SUPPORT_ID.fullmatch(value) and not has_credential(value) and not repeats_long(value, private):
             return RequestId(name, value)
     return RequestId(CLIENT_REQUEST_ID, client_request_id)
+
+
+def repeats_long(value: str, private: tuple[str, ...]) -> bool:
+    """Whether a code or an id repeats a private text; a text of fewer than eight characters may be part of any."""
+    return any(len(text) >= RUN for text in private) and repeats(value, [text for text in private if len(text) >= RUN])
 
 
 def code_or_none(value: object) -> str | None:
@@ -137,27 +142,29 @@ def code_or_none(value: object) -> str | None:
     return value if isinstance(value, str) and _CODE.fullmatch(value) and not has_credential(value) else None
 
 
-def _without(error: JobRouterError, private: list[str], client_request_id: str) -> JobRouterError:
+def _without(error: JobRouterError, private: tuple[str, ...], client_request_id: str) -> JobRouterError:
     """The error without what repeats a private text; without all that was answered where only the whole repeats it."""
-    if not private or not repeats(_answered(error), private):
+    common = runs_in_common(_answered(error), private) if private else frozenset()
+    if not common:
         return error
-    long = [text for text in private if len(text) >= RUN]  # a shorter one may be part of any code or id
+    long = frozenset(run for run in common if len(run) >= RUN)  # a shorter text may be part of any code or id
 
     def kept(value: str, instead: str) -> str:
-        return instead if repeats(value, long) else value
+        return instead if holds(value, long) else value
 
     http_code, own_id = f"Http{error.status}", RequestId(CLIENT_REQUEST_ID, client_request_id)
+    code = kept(error.code, http_code)
     without = replace(
         error,
         message=_LEFT_OUT,
         details=(),
-        code=kept(error.code, http_code),
-        specific_code=kept(error.specific_code, kept(error.code, http_code)),
+        code=code,
+        specific_code=kept(error.specific_code, code),
         target=kept(error.target or "", "") or None,
         inner_codes=tuple(code for code in error.inner_codes if kept(code, "")),
         request_id=own_id if error.request_id and not kept(error.request_id.value, "") else error.request_id,
     )
-    if repeats(_answered(replace(without, message="")), long):
+    if holds(_answered(replace(without, message="")), long):
         return replace(without, code=http_code, specific_code=http_code, target=None, inner_codes=(), request_id=own_id)
     return without
 
@@ -219,7 +226,7 @@ def _seconds_until(value: str, now: datetime) -> float | None:
 
 def _decoded(body: bytes) -> object:
     try:
-        return msgspec.json.decode(body)
+        return msgspec.json.decode(body.removeprefix(BYTE_ORDER_MARK))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # not JSON: the status and the plain text have to do
 

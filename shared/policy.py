@@ -5,8 +5,10 @@ No clock, no socket. The README shows the same tables, and a test keeps them equ
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.job_router_error import (
@@ -207,6 +209,14 @@ def outcome_of_error(error: JobRouterError, job_id: str, attempt: int, *, in_gra
         return DeadLetter(reason, fit(f"{job}: {rule.advice} {said} {facts}"))
     description = fit(f"{job} is not cancelled yet: {said} {rule.advice} {facts}")
     return Redeliver(reason, description, rule.verdict is Verdict.REPAIR, error.retry_after)
+
+
+def unexpected(error: Exception) -> Redeliver:
+    """The outcome of a delivery that failed in a way that nobody foresaw: names the place, never the error's text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{'/'.join(Path(frames[-1].filename).parts[-2:])}, line {frames[-1].lineno}" if frames else "nowhere"
+    description = f"An unexpected error: {type(error).__name__} in {place}. Report it to the function's maintainers."
+    return Redeliver("UnexpectedError", fit(description), environment_fault=True)
 
 
 def outcome_when_used_up(outcome: Redeliver, attempt: Attempt) -> DeadLetter:

@@ -23,9 +23,11 @@ from shared.policy import (
     outcome_of_invalid,
     outcome_when_used_up,
     rule_for,
+    unexpected,
 )
 from shared.redelivery import Attempt, Backoff
-from shared.settlement import MessageGoneError
+from shared.settings import SettingsError
+from shared.settlement import MessageGoneError, is_lock_lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,9 +39,11 @@ if TYPE_CHECKING:
     from shared.job_router_error import RequestId
 
 
-# Seconds. Just inside the five minutes for which the host renews a lock (host.json) and a Consumption function may
-# run: what cannot be redelivered later is held so long, and ten deliveries last for half an hour, not for a second.
+# Seconds. What cannot be redelivered later is held so long, and ten deliveries last for half an hour, not for a second.
 HOLD_SECONDS = 240.0
+# Seconds for a whole delivery: calls, settling and hold. Inside the five minutes for which the host renews a lock
+# (maxAutoLockRenewalDuration in host.json), with some left for the host's own part.
+DELIVERY_SECONDS = 280.0
 
 
 class RedeliveryError(Exception):
@@ -91,25 +95,28 @@ def process(
         SettlementError: dead-lettering failed; the message is to be delivered again.
     """
     attempt = Attempt.of(message, queue.now())
-    record = _record_of(attempt, message, invocation_id, queue)
+    record = _line_of(attempt, message, invocation_id, queue)
     is_last = attempt.is_last(queue.backoff, queue.now())
     calls = _Calls(job_router, guard, trace_parent, may_shed=not is_last)
     in_grace = attempt.is_in_grace(queue.backoff, queue.now())
-    outcome = _decide(message, attempt, calls, record, in_grace=in_grace)
+    try:
+        outcome = _decide(message, attempt, calls, record, in_grace=in_grace)
+    except Exception as error:  # noqa: BLE001  # nobody foresaw it: it burns no delivery, and its line names it
+        outcome = unexpected(error)
     if isinstance(outcome, Redeliver) and is_last:
         outcome = outcome_when_used_up(outcome, attempt)
     _carry_out(outcome, message, attempt, queue, record)
 
 
 def postpone(message: func.ServiceBusMessage, invocation_id: str, error: Exception, queue: Queue) -> None:
-    """Put off a message that a worker with bad settings cannot handle.
+    """Put off a message that a worker cannot handle, because of its settings or for a reason that nobody foresaw.
 
     Raises:
         RedeliveryError, SettlementError: as for process.
     """
     attempt = Attempt.of(message, queue.now())
-    record = _record_of(attempt, message, invocation_id, queue)
-    outcome = Redeliver("InvalidSettings", fit(str(error)), environment_fault=True)
+    record = _line_of(attempt, message, invocation_id, queue)
+    outcome = _outcome_of_worker(error)
     is_last = attempt.is_last(queue.backoff, queue.now())
     _carry_out(outcome_when_used_up(outcome, attempt) if is_last else outcome, message, attempt, queue, record)
 
@@ -122,17 +129,24 @@ def hold(
     Raises:
         RedeliveryError: always, after HOLD_SECONDS.
     """
+    outcome = _outcome_of_worker(error)
     record = LogLine(message.message_id, 1, message.delivery_count, invocation_id)
-    record.outcome, record.reason, record.description = "Redeliver", "InvalidSettings", fit(str(error))
+    record.outcome, record.reason, record.description = "Redeliver", outcome.reason, outcome.description
     record.write(logging.ERROR)
     wait(HOLD_SECONDS)
-    raise RedeliveryError(f"InvalidSettings: {record.description}")
+    raise RedeliveryError(f"{outcome.reason}: {outcome.description}")
 
 
-def _record_of(attempt: Attempt, message: func.ServiceBusMessage, invocation_id: str, queue: Queue) -> LogLine:
-    record = LogLine(attempt.message_id, attempt.number, message.delivery_count, invocation_id)
-    record.age_seconds = attempt.age(queue.now())
-    return record
+def _outcome_of_worker(error: Exception) -> Redeliver:
+    if isinstance(error, SettingsError):
+        return Redeliver("InvalidSettings", fit(str(error)), environment_fault=True)
+    return unexpected(error)
+
+
+def _line_of(attempt: Attempt, message: func.ServiceBusMessage, invocation_id: str, queue: Queue) -> LogLine:
+    line = LogLine(attempt.message_id, attempt.number, message.delivery_count, invocation_id)
+    line.age_seconds = attempt.age(queue.now())
+    return line
 
 
 @dataclass(frozen=True)
@@ -196,7 +210,7 @@ def _carry_out(
             record.write(logging.INFO)
         case DeadLetter(reason, description):
             record.reason, record.description = reason, description
-            _dead_letter(message, outcome, queue.settler, record)
+            _dead_letter(message, outcome, queue, record)
             record.write(logging.ERROR)
         case Redeliver(reason, description, environment_fault):
             record.reason, record.description = reason, description
@@ -207,12 +221,15 @@ def _carry_out(
             assert_never(outcome)
 
 
-def _dead_letter(message: func.ServiceBusMessage, outcome: DeadLetter, settler: Settler, record: LogLine) -> None:
+def _dead_letter(message: func.ServiceBusMessage, outcome: DeadLetter, queue: Queue, record: LogLine) -> None:
     try:
-        settler.dead_letter(message.lock_token or "", outcome.reason, outcome.description)
-    except Exception as error:  # whatever it is, the host has to abandon, and the one line has to be written
+        queue.settler.dead_letter(message.lock_token or "", outcome.reason, outcome.description)
+    except Exception as error:
         record.outcome = "SettlementFailed"
+        record.not_settled = type(error).__name__
         record.write(logging.ERROR)
+        if not is_lock_lost(error):  # else nothing is left to hold
+            _hold(message, queue, record)
         raise SettlementError(f"Dead-lettering as {outcome.reason} failed ({type(error).__name__}).") from error
 
 
@@ -223,17 +240,23 @@ def _redeliver(
     delay = queue.backoff.delay(attempt.waited(queue.now()), outcome.retry_after, queue.jitter())
     try:
         queue.settler.send_copy(message.sequence_number or 0, delay, attempt.next_properties())
-    except Exception as error:  # whatever it is, the host has to abandon, and the line says it
+    except Exception as error:
         record.not_postponed = type(error).__name__
         record.write(level)
         if not isinstance(error, MessageGoneError):  # that says something of this message only
             _warn_once(error, queue)
-        # The host's abandoning brings the message back at once and uses up one of its few deliveries: not so fast.
-        queue.wait(min(HOLD_SECONDS, (outcome.retry_after or 0.0) + queue.backoff.hold(message.delivery_count or 1)))
+        _hold(message, queue, record, outcome.retry_after or 0.0)
         raise RedeliveryError(f"{outcome.reason}: {outcome.description}") from error
     record.delay_seconds = round(delay, 1)
     record.write(level)
     queue.told.clear()  # postponing works: should it fail again, that is news
+
+
+def _hold(message: func.ServiceBusMessage, queue: Queue, record: LogLine, at_least: float = 0.0) -> None:
+    """Wait before the host abandons: that brings the message back at once, and uses up one of its few deliveries."""
+    left = DELIVERY_SECONDS - record.elapsed()
+    planned = at_least + queue.backoff.hold(message.delivery_count or 1)
+    queue.wait(max(0.0, min(HOLD_SECONDS, planned, left)))
 
 
 def _warn_once(error: Exception, queue: Queue) -> None:

@@ -17,6 +17,7 @@ ATTEMPT = "CancelJobAttempt"
 FIRST_ATTEMPT_TIME = "CancelJobFirstAttemptTime"
 FIRST_ENQUEUED_TIME = "CancelJobFirstEnqueuedTime"
 MESSAGE_ID = "CancelJobMessageId"
+LEAST_ATTEMPTS = 5  # before a message is given up, however long ago the first one was
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,11 @@ class Attempt:
         return age is not None and age < backoff.job_not_found_grace
 
     def is_last(self, backoff: Backoff, now: datetime) -> bool:
-        """Whether nothing comes after this one."""
-        return self.waited(now) >= backoff.give_up_after
+        """Whether nothing comes after this one: time is up, and it is not one of the first attempts.
+
+        An app that was stopped overnight would else give up at the first failure of the morning.
+        """
+        return self.waited(now) >= backoff.give_up_after and self.number >= LEAST_ATTEMPTS
 
     def next_properties(self) -> dict[str, str | int]:
         """What the copy for the next attempt carries."""

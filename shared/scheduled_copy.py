@@ -6,7 +6,6 @@ to live and passes application properties through JSON. Nothing may change but t
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +38,16 @@ class ExpiredError(MessageGoneError):
 
 
 def scheduled_copy(
-    message: ServiceBusReceivedMessage, history: Mapping[str, str | int], due: datetime, now: datetime
+    message: ServiceBusReceivedMessage,
+    history: Mapping[str, str | int],
+    due: datetime,
+    now: datetime,
+    copy_id: str,
 ) -> AmqpAnnotatedMessage:
     """A copy to be enqueued at `due`, or earlier where the message would expire before. Times in UTC, aware.
 
-    Its MessageId is a new one: under duplicate detection a copy with the same id would be dropped without a word.
+    Its MessageId ends in `copy_id`, another one for each delivery: under duplicate detection a copy with its original's
+    id would be dropped without a word.
 
     Raises:
         ExpiredError: the message has no time left.
@@ -61,7 +65,7 @@ def scheduled_copy(
     properties = {
         name: value if name == "user_id" else _text(value) for name, value in dict(raw.properties or {}).items()
     }
-    properties["message_id"] = f"{_first_id(message, history)}{uuid.uuid4().hex}"
+    properties["message_id"] = f"{_first_id(message, history)}{copy_id}"
     annotations = {_text(name): _typed(value) for name, value in dict(raw.annotations or {}).items()}
     kept = {name: value for name, value in annotations.items() if name not in _BROKERS_OWN}
     sent = {str(_text(name)): _typed(value) for name, value in dict(raw.application_properties or {}).items()}

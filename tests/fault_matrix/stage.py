@@ -46,7 +46,7 @@ QUEUE = QueueOptions(
     max_delivery_count=100,  # a dropped connection hits all that are in flight; how often is not the question here
     duplicate_detection_window_seconds=600.0,
 )
-_LONG_AGO = "2020-01-01T00:00:00+00:00"
+_USED_UP: dict[str | bytes, Any] = {"CancelJobFirstAttemptTime": "2020-01-01T00:00:00+00:00", "CancelJobAttempt": 5}
 _KEY = SharedKey("root", SAS_KEY, frozenset({"Listen", "Send", "Manage"}))
 
 
@@ -118,7 +118,7 @@ def _send(connection: str, cases: Mapping[str, Case]) -> None:
         ServiceBusMessage(
             json.dumps({"jobId": job_id, "note": NOTE}),
             message_id=job_id,
-            application_properties={"CancelJobFirstAttemptTime": _LONG_AGO} if case.call.used_up else {},
+            application_properties=_USED_UP if case.call.used_up else {},
         )
         for job_id, case in cases.items()
     ]

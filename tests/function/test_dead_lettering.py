@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -103,13 +104,18 @@ def test_a_link_that_the_broker_closed_for_idling_is_replaced(broker: Broker, se
     assert len(dead(broker)) == 2
 
 
-def test_a_connection_that_rested_too_long_is_not_trusted(
+def test_a_connection_that_rested_too_long_is_closed_though_nobody_asks_for_one(
     broker: Broker, settler: ServiceBusSettler, mocker: MockerFixture
 ) -> None:
-    opened = mocker.spy(settler, "_open")
+    opened = mocker.spy(settler, "_new")
+    mocker.patch.object(settlement, "_IDLE_LIMIT", 0.05)
     with Locked(broker, 2) as (first, second):
+        threads = threading.active_count()
         settler.dead_letter(first, "R", "D")
-        mocker.patch.object(settlement, "_IDLE_LIMIT", 0.0)
+        deadline = time.monotonic() + 10
+        while settler._resting or threading.active_count() > threads:  # the connection's threads, and the watchdog's
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         settler.dead_letter(second, "R", "D")
 
     assert opened.call_count == 2

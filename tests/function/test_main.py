@@ -161,7 +161,7 @@ def test_bad_job_router_settings_build_one_settler_for_all_messages(function: Mo
 def test_bad_job_router_settings_that_last_too_long_end_in_a_dead_letter(
     function: ModuleType, settler: MockType
 ) -> None:
-    function.main(message("call-1", **{FIRST_ATTEMPT_TIME: "2026-01-01T00:00:00+00:00"}), context())
+    function.main(message("call-1", **{ATTEMPT: 5, FIRST_ATTEMPT_TIME: "2026-01-01T00:00:00+00:00"}), context())
     assert settler.return_value.dead_letter.call_args.args[:2] == ("t", "InvalidSettings")
 
 

@@ -12,10 +12,10 @@ from email.utils import format_datetime
 
 import pytest
 
-from local.job_router import DEVELOPMENT_ACCESS_KEY, Dialect, Fault, JobRouter
+from local.job_router import DEVELOPMENT_ACCESS_KEY, Dialect, Fault, JobRouter, Note
 from shared.cancellation import CancellationRequest
 from shared.job_router import AccessKeyAuth, JobRouterClient, JobRouterError, normalise_endpoint
-from shared.job_router_error import CONNECTION_FAILED, NOT_JOB_ROUTER, TIMEOUT
+from shared.job_router_error import CONNECTION_FAILED, NOT_JOB_ROUTER, TIMEOUT, UNREADABLE
 
 REQUEST = CancellationRequest("job-1")
 TRACE_PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -286,7 +286,23 @@ def test_another_success_is_not_job_routers(
     assert (error.status, error.code) == (status, NOT_JOB_ROUTER)
 
 
-@pytest.mark.parametrize("body", [b"{}", b' {"added": {"later": [1]}} '])
+def test_a_job_with_many_long_notes_can_be_read(router: JobRouter, client: JobRouterClient) -> None:
+    router.add_job("job-1", "cancelled", notes=tuple(Note(datetime.now(UTC), "n" * 200_000) for _ in range(5)))
+    assert client.get_job_status("job-1") == "cancelled"
+
+
+def test_a_status_that_repeats_the_note_is_not_told(router: JobRouter, client: JobRouterClient) -> None:
+    router.faults.add(Fault("status", status=200, body=b'{"status":"CustomerJaneRoeLeft"}', times=None))
+    assert client.get_job_status("job-1", private=("Customer Jane Roe left",)) == UNREADABLE
+    assert client.get_job_status("job-1", private=("another note",)) == "CustomerJaneRoeLeft"
+
+
+def test_no_note_hides_a_status_that_is_documented(router: JobRouter, client: JobRouterClient) -> None:
+    router.add_job("job-1", "cancelled")
+    assert client.get_job_status("job-1", private=("please have it cancelled",)) == "cancelled"
+
+
+@pytest.mark.parametrize("body", [b"{}", b"\xef\xbb\xbf{}", b' {"added": {"later": [1]}} '])
 def test_an_object_without_an_error_is_a_success(router: JobRouter, client: JobRouterClient, body: bytes) -> None:
     router.faults.add(Fault("status", status=200, body=body))
     assert client.cancel_job(REQUEST)

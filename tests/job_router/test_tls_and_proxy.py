@@ -187,7 +187,11 @@ def test_a_proxy_that_is_down_is_a_failed_connection(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://127.0.0.1:9", "http://", "http://127.0.0.1:port", "socks5://127.0.0.1:9", "gopher:x", "http://[::1"]
+    "url",
+    [
+        *("ftp://127.0.0.1:9", "http://", "http://127.0.0.1:port", "socks5://127.0.0.1:9", "gopher:x", "http://[::1"),
+        "http://user:%E2%82%AC@127.0.0.1:9",
+    ],
 )
 def test_a_proxy_setting_that_cannot_be_used_is_named_as_the_trouble(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", url)
@@ -196,6 +200,15 @@ def test_a_proxy_setting_that_cannot_be_used_is_named_as_the_trouble(url: str, m
     assert "the proxy setting cannot be used" in error.message
     assert rule_for(error).reason == "JobRouterNotReached"
     assert "HTTPS_PROXY" in rule_for(error).advice
+
+
+def test_an_endpoint_that_no_name_server_can_be_asked_for_is_named_as_the_trouble_behind_a_proxy_too(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    assert failure("https://a..b.example").code == NOT_JOB_ROUTER
+    monkeypatch.setenv("http_proxy", proxy.url)
+    failure("http://127.0.0.1:9")  # lets the proxy end
 
 
 def test_all_connections_share_what_was_read_of_the_ca_bundle(

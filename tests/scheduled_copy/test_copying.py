@@ -153,7 +153,7 @@ def test_right_that_is_granted_later_counts_without_a_restart(broker: Broker, op
 
 
 def test_full_queue_is_told_and_the_connection_kept(bus: Bus, broker: Broker, mocker: MockerFixture) -> None:
-    opened = mocker.spy(bus.settler, "_open")
+    opened = mocker.spy(bus.settler, "_new")
     number = bus.lock(ServiceBusMessage("x"))
     broker.refuse_sends()
     with pytest.raises(ServiceBusQuotaExceededError):

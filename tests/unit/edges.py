@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,6 +41,10 @@ class Edges:
         self.guard = CallGuard(clock=lambda: 0.0, wait=lambda _: None, jitter=lambda: 0.0)
         self.queue = Queue(self.settler, BACKOFF, self.wait, now=lambda: NOW, jitter=lambda: 0.5)
         self.caplog = caplog
+
+    def use(self, settler: Any) -> None:
+        """Settle with this one instead."""
+        self.queue = replace(self.queue, settler=settler)
 
     def process(self, body: bytes = GOOD, trace_parent: str | None = "trace", **of_message: Any) -> None:
         process(message(body, **of_message), "inv-1", trace_parent, self.router, self.guard, self.queue)

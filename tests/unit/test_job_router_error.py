@@ -238,6 +238,20 @@ def test_texts_are_cut() -> None:
         "token=QWxhZGRpbjpvcGVuc2VzYW1l",
         "the token eyJQWxhZGRpbg.QWxhZGRpbg.QWxhZGRpbg is refused",
         "client_secret=QWxhZGRpbg",
+        "client_assertion=QWxhZGRpbg",
+        "Signature=abcd\\u002BQWxhZGRpbg",
+        "Signature=abcd\\/QWxhZGRpbg",
+        "Signature=abcd&#43;QWxhZGRpbg",
+        "Signature\\u003dQWxhZGRpbg",
+        "Signature&#61;QWxhZGRpbg",
+        "Signature%253DQWxhZGRpbg",
+        "Bearer\\u0020QWxhZGRpbg.QWxhZGRpbg",
+        "Bearer&nbsp;QWxhZGRpbg",
+        "Bearer: 'QWxhZGRpbg'",
+        "{'Signature': ['QWxhZGRpbg']}",
+        "Signature QWxhZGRpbjpvcGVuc2VzYW1l",
+        "http://user:QWxhZGRpbg@proxy:3128",
+        "Authorization: Basic QWxhZGRpbjpvcGVu",
     ],
 )
 def test_a_quoted_credential_is_hidden(secret: str) -> None:
@@ -245,6 +259,33 @@ def test_a_quoted_credential_is_hidden(secret: str) -> None:
     assert "QWxh" not in str(error)
     assert "QWxh" not in "".join(error.details)
     assert "[hidden]" in error.message
+
+
+def test_a_byte_order_mark_does_not_hide_the_document() -> None:
+    body = b"\xef\xbb\xbf" + json.dumps({"communicationError": {"code": "Conflict", "message": "m"}}).encode()
+    assert (read(409, body).code, read(409, body).from_job_router) == ("Conflict", True)
+
+
+@pytest.mark.parametrize("private", [(), ("&#" + "1" * 5000,), ("a note",)])
+@pytest.mark.parametrize("body", [b"&#" + b"1" * 5000, b'{"error":{"code":"C","message":"&#' + b"1" * 5000 + b'"}}'])
+def test_a_character_reference_of_any_length_does_no_harm(body: bytes, private: tuple[str, ...]) -> None:
+    error = error_from_response(409, {}, body, "client-id", lambda: NOW, private)
+    assert error.code in ("C", "Http409")
+
+
+def test_an_id_that_repeats_the_note_is_ours_instead() -> None:
+    headers = {"trace-id": "CustomerJaneRoe", "x-azure-ref": "ref-1"}
+    assert request_id_of(headers, "client-id", ("Customer Jane Roe left",)) == RequestId("x-azure-ref", "ref-1")
+    assert request_id_of(headers, "client-id", ("Customer",)) == RequestId("x-azure-ref", "ref-1")
+    assert request_id_of(headers, "client-id", ("Jane",)) == RequestId("trace-id", "CustomerJaneRoe")
+
+
+def test_where_only_all_of_it_together_repeats_the_note_nothing_of_it_is_kept() -> None:
+    body = json.dumps({"error": {"code": "JaneRo", "message": "m", "innererror": {"code": "eLeft"}}}).encode()
+    error = error_from_response(
+        422, {"trace-id": "trace-1"}, body, "client-id", lambda: NOW, ("Jane Ro Jane Ro e Left",)
+    )
+    assert (error.code, error.inner_codes, error.request_id) == ("Http422", (), ("x-ms-client-request-id", "client-id"))
 
 
 def test_the_error_reads_as_a_sentence() -> None:

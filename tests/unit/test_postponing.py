@@ -13,6 +13,7 @@ from shared.call_guard import FAILED_CALLS_BEFORE_SHEDDING
 from shared.job_router_error import RequestId
 from shared.processing import HOLD_SECONDS, Queue, RedeliveryError, hold, postpone
 from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, MESSAGE_ID
+from shared.settings import SettingsError
 from shared.settlement import MessageGoneError, SendRightMissingError
 from tests.unit.edges import BACKOFF, LONG_AGO, NOW, Edges, error, message
 
@@ -298,13 +299,13 @@ def test_a_failure_after_a_success_is_told_again(stuck: Edges) -> None:
 
 
 def test_a_worker_with_bad_settings_postpones_the_message(edges: Edges) -> None:
-    postpone(message(), "inv-1", ValueError("no endpoint"), edges.queue)
+    postpone(message(), "inv-1", SettingsError("no endpoint"), edges.queue)
     sequence_number, delay, history = edges.copy.call_args.args
     assert (sequence_number, delay, history[ATTEMPT]) == (77, 5.0, 2)
 
 
 def test_the_line_of_a_message_postponed_for_bad_settings_names_the_problem(edges: Edges) -> None:
-    postpone(message(properties={ATTEMPT: 3}), "inv-1", ValueError("no endpoint"), edges.queue)
+    postpone(message(properties={ATTEMPT: 3}), "inv-1", SettingsError("no endpoint"), edges.queue)
     level, line = edges.line
     assert line.pop("duration_ms") >= 0
     assert line.pop("age_seconds") >= 1.7
@@ -324,7 +325,7 @@ def test_the_line_of_a_message_postponed_for_bad_settings_names_the_problem(edge
 
 
 def test_bad_settings_that_last_too_long_are_the_dead_letters_reason(edges: Edges) -> None:
-    postpone(message(properties=LONG_AGO), "inv-1", ValueError("no endpoint"), edges.queue)
+    postpone(message(properties=LONG_AGO), "inv-1", SettingsError("no endpoint"), edges.queue)
     _, reason, description = edges.settle.call_args.args
     assert reason == "InvalidSettings"
     assert description.endswith("no endpoint")
@@ -333,13 +334,13 @@ def test_bad_settings_that_last_too_long_are_the_dead_letters_reason(edges: Edge
 def test_a_message_that_cannot_be_postponed_for_bad_settings_is_given_back(edges: Edges) -> None:
     edges.copy.side_effect = OSError()
     with pytest.raises(RedeliveryError, match=r"^InvalidSettings: no endpoint$"):
-        postpone(message(), "inv-1", ValueError("no endpoint"), edges.queue)
+        postpone(message(), "inv-1", SettingsError("no endpoint"), edges.queue)
     edges.wait.assert_called_once_with(10.0)
 
 
 def test_a_message_without_a_usable_queue_is_held_and_given_back(edges: Edges) -> None:
     with pytest.raises(RedeliveryError, match=r"^InvalidSettings: no queue$"):
-        hold(message(), "inv-1", ValueError("no queue"), edges.wait)
+        hold(message(), "inv-1", SettingsError("no queue"), edges.wait)
     edges.wait.assert_called_once_with(HOLD_SECONDS)
 
 
@@ -347,7 +348,7 @@ def test_the_line_of_a_held_message_is_written_before_the_wait(edges: Edges) -> 
     written: list[tuple[int, dict[str, Any]]] = []
     edges.wait.side_effect = lambda _: written.append(edges.line)
     with pytest.raises(RedeliveryError):
-        hold(message(), "inv-1", ValueError("no queue"), edges.wait)
+        hold(message(), "inv-1", SettingsError("no queue"), edges.wait)
     ((level, line),) = written
     assert (level, line["outcome"], line["reason"], line["description"]) == (
         logging.ERROR,

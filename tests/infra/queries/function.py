@@ -20,7 +20,8 @@ from shared.call_guard import CallGuard
 from shared.job_router_error import NOT_JOB_ROUTER, JobRouterError, RequestId
 from shared.log_line import LogLine
 from shared.processing import Queue, RedeliveryError, SettlementError, hold, postpone, process
-from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, Backoff
+from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, LEAST_ATTEMPTS, Backoff
+from shared.settings import SettingsError
 from tests.infra.queries.telling import Delivery
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _CLOCK = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)  # the function's; when a line was written is for its row to say
 _BACKOFF = Backoff()
 REQUEST_ID = RequestId("trace-id", "req-1")
-BAD_SETTINGS = ValueError("JOB_ROUTER_ENDPOINT is not an https URL")
+BAD_SETTINGS = SettingsError("JOB_ROUTER_ENDPOINT is not an https URL")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Past:
 
 
 NEW = Past()
-USED_UP = Past(tried_for=_BACKOFF.give_up_after)
+USED_UP = Past(attempt=LEAST_ATTEMPTS, tried_for=_BACKOFF.give_up_after)
 
 
 def refused(status: int | None, code: str = "Code", retry_after: float | None = None) -> JobRouterError:

@@ -191,7 +191,7 @@ def test_the_ages_of_what_ended_are_told_apart_from_those_of_what_waits(
         function.handle(past=Past(age=ended[0])),
         function.handle(past=Past(age=ended[1]), answer=refused(409), job_status="cancelled"),
         function.handle(past=Past(age=ended[2]), answer=refused(404)),
-        function.handle(past=Past(age=ended[3], tried_for=USED_UP.tried_for), answer=refused(503)),
+        function.handle(past=replace(USED_UP, age=ended[3]), answer=refused(503)),
         function.handle(past=Past(age=700), answer=refused(503)),
         function.handle(past=Past(age=900), answer=refused(404), dead_lettering=OSError()),
         function.handle(past=Past(age=800), answer=refused(503), putting_off=OSError()),

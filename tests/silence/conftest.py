@@ -1,0 +1,5 @@
+"""Fixtures of the tests with a silent network."""
+
+from tests.unit.conftest import edges
+
+__all__ = ["edges"]
