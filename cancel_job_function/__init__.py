@@ -16,6 +16,7 @@ from shared.processing import Queue, hold, postpone, process
 from shared.redelivery import Backoff
 from shared.settings import ServiceBusSettings, Settings, SettingsError
 from shared.settlement import ServiceBusSettler
+from shared.worker_threads import ensure_threads, report_threads_not_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,8 @@ class _Application(NamedTuple):
 _application: _Application | None = None
 _building = threading.Lock()
 _never = threading.Event()
+# At load: later, invocations would already wait in a pool that is too small.
+_threads_error = ensure_threads(os.environ)
 
 
 def main(message: func.ServiceBusMessage, context: func.Context) -> None:
@@ -69,6 +72,8 @@ def _get_application() -> _Application:
             )
             queue = _queue_of(settings.service_bus, settings.backoff)
             _application = _Application(client, CallGuard(), queue, _process(settings))
+            if _threads_error is not None:
+                report_threads_not_set(_threads_error)
         return _application
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from shared.job_router import normalise_endpoint, parse_connection_string
 from shared.redelivery import Backoff
+from shared.worker_threads import THREADS_SETTING, thread_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,10 +151,9 @@ def _seconds(
 
 
 def _threads(environ: Mapping[str, str], problems: list[str]) -> int:
-    name = "PYTHON_THREADPOOL_THREAD_COUNT"  # the platform's own setting
     # Where it is absent the platform leaves the number to ThreadPoolExecutor, whose documentation this is from.
-    text = environ.get(name, "").strip() or str(min(32, (os.cpu_count() or 1) + 4))
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and int(text) > 0):
-        problems.append(f"{name} is not a whole number of threads from 1 to 9999: {text[:20]!r}.")
-        return 1
-    return int(text)
+    text = environ.get(THREADS_SETTING, "").strip() or str(min(32, (os.cpu_count() or 1) + 4))
+    threads = thread_count(text)
+    if threads is None:
+        problems.append(f"{THREADS_SETTING} is not a whole number of threads from 1 to 9999: {text[:20]!r}.")
+    return threads or 1

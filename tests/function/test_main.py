@@ -184,6 +184,20 @@ def test_settings_that_were_mended_are_read_with_the_next_message(
     cancel.assert_called_once()
 
 
+def test_threads_that_could_not_be_set_are_reported_once_during_the_first_invocation(
+    function: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    mocker: MockerFixture,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("JOB_ROUTER_CONNECTION_STRING", JOB_ROUTER)
+    monkeypatch.setattr(function, "_threads_error", OSError("no threads left"))
+    mocker.patch.object(function.JobRouterClient, "cancel_job", return_value=RequestId("trace-id", "req"))
+    function.main(message("call-1"), context())
+    function.main(message("call-2"), context())
+    assert caplog.text.count("ThreadsNotSet") == 1
+
+
 @pytest.mark.parametrize("missing", ["CANCELLATION_QUEUE_NAME", "ServiceBusConnection"])
 def test_unusable_queue_settings_hold_the_message_before_it_goes_back(
     function: ModuleType, monkeypatch: pytest.MonkeyPatch, wait: MockType, missing: str
