@@ -42,6 +42,7 @@ class CallGuard:
         self._failed_calls = 0
         self._next_probe = 0.0
         self._last_error: JobRouterError | None = None
+        self._retry_at = 0.0  # what the last error's Retry-After asked for
 
     def call(self, request: Callable[[], Answer], *, may_shed: bool = True) -> Answer:
         """The request's answer, after as many attempts as it needs and may have.
@@ -96,12 +97,20 @@ class CallGuard:
                 return  # this call is the probe
         # Without what was answered: it may be about another customer's message.
         message = "(Not called now: the calls before this one failed in this way.)"
-        raise JobRouterError(error.status, error.code, message, from_job_router=error.from_job_router)
+        left = self._retry_at - now
+        raise JobRouterError(
+            error.status,
+            error.code,
+            message,
+            retry_after=left if left > 0 else None,
+            from_job_router=error.from_job_router,
+        )
 
     def _failed(self, error: JobRouterError) -> None:
         with self._lock:
             self._failed_calls += 1
             self._last_error = error
+            self._retry_at = self._clock() + (error.retry_after or 0.0)
             pause = min(max(PROBE_INTERVAL, error.retry_after or 0.0), LONGEST_PROBE_INTERVAL)
             self._next_probe = self._clock() + pause
 

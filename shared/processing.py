@@ -94,11 +94,14 @@ def process(
         RedeliveryError: the message could not be postponed and is to be delivered again.
         SettlementError: dead-lettering failed; the message is to be delivered again.
     """
-    attempt = Attempt.of(message, queue.now())
-    record = _line_of(attempt, message, invocation_id, queue)
-    is_last = attempt.is_last(queue.backoff, queue.now())
+    try:
+        attempt = Attempt.of(message, queue.now())
+        record = _line_of(attempt, message, invocation_id, queue)
+        is_last = attempt.is_last(queue.backoff, queue.now())
+        in_grace = attempt.is_in_grace(queue.backoff, queue.now())
+    except Exception as error:  # noqa: BLE001  # without its past it cannot be postponed either
+        hold(message, invocation_id, error, queue.wait)
     calls = _Calls(job_router, guard, trace_parent, may_shed=not is_last)
-    in_grace = attempt.is_in_grace(queue.backoff, queue.now())
     try:
         outcome = _decide(message, attempt, calls, record, in_grace=in_grace)
     except Exception as error:  # noqa: BLE001  # nobody foresaw it: it burns no delivery, and its line names it
@@ -237,8 +240,8 @@ def _redeliver(
     message: func.ServiceBusMessage, outcome: Redeliver, attempt: Attempt, queue: Queue, record: LogLine, level: int
 ) -> None:
     """First the copy, then, by returning, the end of the original: a crash between them leaves two, never none."""
-    delay = queue.backoff.delay(attempt.waited(queue.now()), outcome.retry_after, queue.jitter())
     try:
+        delay = queue.backoff.delay(attempt.waited(queue.now()), outcome.retry_after, queue.jitter())
         queue.settler.send_copy(message.sequence_number or 0, delay, attempt.next_properties())
     except Exception as error:
         record.not_postponed = type(error).__name__

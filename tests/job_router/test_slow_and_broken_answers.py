@@ -132,3 +132,21 @@ def test_no_call_takes_the_late_answer_of_another_one(status: int) -> None:
             client.cancel_job(CancellationRequest("job-b"))
         assert caught.value.status == 404
         assert router.connections_accepted == 2
+
+
+def test_a_call_is_bounded_whatever_the_timeouts_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.job_router.CALL_SECONDS", 1.0)
+    auth = AccessKeyAuth(DEVELOPMENT_ACCESS_KEY)
+    with RawServer([]) as server, closing(JobRouterClient(server.endpoint, auth, read_timeout=60.0)) as client:
+        started = time.monotonic()
+        with pytest.raises(JobRouterError) as caught:
+            client.cancel_job(CancellationRequest("job-1"))
+        assert caught.value.code == TIMEOUT
+        assert time.monotonic() - started < 3
+
+
+def test_a_peer_that_never_answers_the_tls_handshake_is_a_timeout() -> None:
+    with RawServer([]) as server:
+        started = time.monotonic()
+        assert failure(server.endpoint.replace("http:", "https:")).code == TIMEOUT
+        assert time.monotonic() - started < 3

@@ -274,6 +274,12 @@ def test_a_call_that_is_shed_says_so_in_the_messages_description(shedding: Servi
     assert SHED in outcome.description
 
 
+def test_a_call_that_is_shed_knows_how_long_the_service_asked_to_wait(service: Service) -> None:
+    service.fail(5, error(retry_after=600.0))
+    service.now += 100.0
+    assert service.failure().retry_after == 500.0
+
+
 # Probes
 
 

@@ -5,17 +5,30 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.servicebus.exceptions import MessageLockLostError
 
-from shared.call_guard import FAILED_CALLS_BEFORE_SHEDDING
+from shared.call_guard import FAILED_CALLS_BEFORE_SHEDDING, PATIENCE
+from shared.job_router import CALL_SECONDS
 from shared.job_router_error import RequestId
-from shared.processing import HOLD_SECONDS, Queue, RedeliveryError, hold, postpone
-from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, MESSAGE_ID
+from shared.log_line import LogLine
+from shared.processing import (
+    DELIVERY_SECONDS,
+    HOLD_SECONDS,
+    Queue,
+    RedeliveryError,
+    SettlementError,
+    hold,
+    postpone,
+)
+from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, LEAST_ATTEMPTS, MESSAGE_ID
 from shared.settings import SettingsError
-from shared.settlement import MessageGoneError, SendRightMissingError
-from tests.unit.edges import BACKOFF, LONG_AGO, NOW, Edges, error, message
+from shared.settlement import SETTLE_WITHIN, MessageGoneError, SendRightMissingError
+from shared.token_source import FETCH_LIMIT
+from tests.unit.edges import BACKOFF, BAD, LONG_AGO, NOW, Edges, error, message
 
 if TYPE_CHECKING:
     from pytest_mock import MockerFixture
@@ -364,3 +377,53 @@ def test_holding_stays_inside_the_hosts_lock_renewal() -> None:
 
 def test_a_queue_tells_the_time_in_utc_unless_told_otherwise(edges: Edges) -> None:
     assert Queue(edges.settler, BACKOFF, edges.wait).now().tzinfo is UTC
+
+
+# A delivery has an end
+
+
+@pytest.mark.parametrize("elapsed, held", [(0.0, 10.0), (275.0, 5.0), (279.5, 0.5), (300.0, 0.0)])
+def test_the_hold_takes_no_more_than_what_is_left_of_the_delivery(
+    edges: Edges, mocker: MockerFixture, elapsed: float, held: float
+) -> None:
+    edges.cancel.side_effect = error(503)
+    edges.copy.side_effect = OSError
+    mocker.patch.object(LogLine, "elapsed", return_value=elapsed)
+    edges.process_in_vain()
+    edges.wait.assert_called_once_with(held)
+
+
+def test_the_longest_delivery_ends_inside_the_time_for_which_the_lock_is_renewed() -> None:
+    """Attempts start within PATIENCE; the last one may be a cancel and a read, each with a token to be fetched."""
+    host = json.loads((Path(__file__).parents[2] / "host.json").read_text(encoding="utf-8"))
+    hours, minutes, seconds = host["extensions"]["serviceBus"]["maxAutoLockRenewalDuration"].split(":")
+    renewed = int(hours) * 3600 + int(minutes) * 60 + int(seconds)
+    assert PATIENCE + 2 * (CALL_SECONDS + FETCH_LIMIT) + SETTLE_WITHIN < DELIVERY_SECONDS < renewed
+
+
+def test_a_failed_dead_letter_is_held_before_it_comes_again(edges: Edges) -> None:
+    edges.settle.side_effect = OSError
+    with pytest.raises(SettlementError):
+        edges.process(BAD, delivery_count=3)
+    edges.wait.assert_called_once_with(40.0)
+
+
+def test_a_lost_lock_is_not_held(edges: Edges) -> None:
+    edges.settle.side_effect = MessageLockLostError()
+    with pytest.raises(SettlementError):
+        edges.process(BAD)
+    edges.wait.assert_not_called()
+
+
+def test_an_app_that_was_stopped_overnight_does_not_give_up_at_its_first_failure(edges: Edges) -> None:
+    edges.cancel.side_effect = error(503)
+    for number in range(2, LEAST_ATTEMPTS):
+        edges.process(properties={**LONG_AGO, ATTEMPT: number})
+    edges.settle.assert_not_called()
+    edges.process(properties={**LONG_AGO, ATTEMPT: LEAST_ATTEMPTS})
+    edges.settle.assert_called_once()
+
+
+def test_a_line_that_cannot_be_encoded_as_it_is_is_written_all_the_same(edges: Edges) -> None:
+    edges.process(properties={MESSAGE_ID: "half of \ud83d"})
+    assert edges.line[1]["message_id"] == "half of ?"
