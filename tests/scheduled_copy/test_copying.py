@@ -14,9 +14,9 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus.exceptions import ServiceBusQuotaExceededError
 
 from local.service_bus import Broker, SharedKey
-from shared.redelivery import MESSAGE_ID, Attempt
+from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, MESSAGE_ID, Attempt
 from shared.scheduled_copy import ExpiredError
-from shared.settlement import MessageGoneError, SendRightMissingError
+from shared.settlement import CopyTooLargeError, MessageGoneError, SendRightMissingError
 
 if TYPE_CHECKING:
     from pytest_mock import MockerFixture
@@ -181,3 +181,39 @@ def test_sixteen_threads_copy_at_once(bus: Bus, broker: Broker) -> None:
 
     copies = [str(m.message_id).partition("~")[0] for m in broker.messages(QUEUE) if m.state == "scheduled"]
     assert sorted(copies) == sorted(f"m-{n}" for n in range(32))
+
+
+# A copy that hardly fits
+
+LIMIT = 256 * 1024  # bytes, of the Standard tier
+HISTORY: dict[str, str | int] = {
+    ATTEMPT: 2,
+    FIRST_ATTEMPT_TIME: "2026-03-01T12:00:00+00:00",
+    FIRST_ENQUEUED_TIME: "2026-03-01T11:59:58.250+00:00",
+    MESSAGE_ID: "m" * 128,
+}
+
+
+def hardly_fitting(room: int) -> ServiceBusMessage:
+    return ServiceBusMessage("x" * (LIMIT - room), message_id="m" * 128)
+
+
+@pytest.mark.parametrize("room, kept", [(600, set(HISTORY)), (350, {ATTEMPT, FIRST_ATTEMPT_TIME})])
+def test_a_copy_that_hardly_fits_goes_without_what_is_only_for_people(
+    bus: Bus, broker: Broker, room: int, kept: set[str]
+) -> None:
+    bus.settler.send_copy(bus.lock(hardly_fitting(room)), DELAY, HISTORY)
+
+    (copy,) = (message for message in broker.messages(QUEUE) if message.state == "scheduled")
+    assert {name for name in HISTORY if name in copy.application_properties} == kept
+
+
+def test_a_copy_that_does_not_fit_names_size_and_limit_and_keeps_the_connection(
+    bus: Bus, broker: Broker, mocker: MockerFixture
+) -> None:
+    opened = mocker.spy(bus.settler, "_new")
+    with pytest.raises(CopyTooLargeError, match=r"body of 261,944 bytes .* limit of 262,144 bytes"):
+        bus.settler.send_copy(bus.lock(hardly_fitting(200)), DELAY, HISTORY)
+    bus.settler.send_copy(bus.lock(ServiceBusMessage("x")), DELAY, HISTORY)
+
+    assert (opened.call_count, broker.counts(QUEUE).scheduled) == (1, 1)

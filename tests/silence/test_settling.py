@@ -148,6 +148,24 @@ def test_a_silent_network_holds_no_message_and_no_thread(
         site.close()
 
 
+def test_a_copy_whose_answer_is_lost_is_sent_again_under_the_same_id(edges: Edges) -> None:
+    """So duplicate detection drops the second one; the next delivery's copy is another one."""
+    options = QueueOptions(QUEUE, duplicate_detection_window_seconds=600.0, lock_duration_seconds=300.0)
+    with Broker([options]) as unique, StageRelay(unique.port, GOOD) as relay:
+        site = Site(unique, relay, edges, GOOD, Stage.DISPOSITION)
+        relay.fall_silent(Stage.DISPOSITION)
+        site.settler.within = 4.0
+        with pytest.raises(RedeliveryError):
+            site.process()
+        assert relay.accepted == 4  # a receiver and a sender for each of the two tries
+        assert unique.counts(QUEUE).scheduled == 1
+
+        site.recover()
+        site.process()
+        assert unique.counts(QUEUE).scheduled == 2
+        site.close()
+
+
 class TlsFront:
     """TLS in front of the broker, which speaks none itself."""
 
