@@ -16,6 +16,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from shared.service_bus_credential import credential_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -183,7 +185,7 @@ class ServiceBusSettler:
                 settings.connection_string, socket_timeout=_SOCKET_TIMEOUT, retry_total=1
             )
         else:
-            self._credential = self._credential or _credential(settings.client_id)
+            self._credential = self._credential or credential_of(settings)
             client = ServiceBusClient(
                 settings.fully_qualified_namespace or "",
                 self._credential,
@@ -195,12 +197,6 @@ class ServiceBusSettler:
         except BaseException:
             client.close()
             raise
-
-
-def _credential(client_id: str | None) -> TokenCredential:
-    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
-
-    return ManagedIdentityCredential(client_id=client_id) if client_id else DefaultAzureCredential()
 
 
 def _discard(connection: _Connection) -> threading.Thread:

@@ -174,23 +174,20 @@ def test_what_fails_on_a_new_connection_too_is_raised(
         settler.dead_letter(str(uuid.uuid4()), "R", "D")
 
 
-@pytest.mark.parametrize("client_id", [None, "00000000-0000-0000-0000-000000000001"])
-def test_an_identity_is_used_where_there_is_no_connection_string(mocker: MockerFixture, client_id: str | None) -> None:
+def test_an_identity_is_used_where_there_is_no_connection_string(mocker: MockerFixture) -> None:
     token_of = SimpleNamespace(get_token=lambda *_, **__: AccessToken("token", 2**31))
-    default = mocker.patch("azure.identity.DefaultAzureCredential", return_value=token_of)
-    managed = mocker.patch("azure.identity.ManagedIdentityCredential", return_value=token_of)
+    chosen = mocker.patch("shared.settlement.credential_of", return_value=token_of)
     with Broker(verify_jwt=lambda token: token == "token") as broker:
         # The SDK speaks TLS to a namespace; the embedded broker has none.
         plain = mocker.patch("azure.servicebus.ServiceBusClient", side_effect=_without_tls)
-        settings = ServiceBusSettings(QUEUE, None, f"localhost:{broker.port}", client_id)
+        settings = ServiceBusSettings(QUEUE, None, f"localhost:{broker.port}")
         settler = ServiceBusSettler(settings)
         with Locked(broker, 1) as (lock_token,):
             settler.dead_letter(lock_token, "R", "D")
         settler.close()
         assert dead(broker) == ["m-0"]
     assert plain.call_args.args[1] is token_of
-    assert (managed if client_id else default).call_count == 1
-    assert (default if client_id else managed).call_count == 0
+    chosen.assert_called_once_with(settings)
 
 
 def _without_tls(namespace: str, credential: object, **options: object) -> ServiceBusClient:
