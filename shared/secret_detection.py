@@ -49,7 +49,7 @@ _SIGNS = {
 _PATTERNS = {kind: re.compile(sign, re.IGNORECASE | re.DOTALL) for kind, sign in _SIGNS.items()}
 _KEY = re.compile(r"[A-Za-z0-9+/_-]{43,}={0,2}")  # base64 of 32 bytes or more
 _LONG_WORD = re.compile(r"[A-Za-z0-9]{40,}")
-_HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|\[[0-9a-f:.]+\]", re.IGNORECASE)
+_HOST = re.compile(r"[a-z0-9._-]{1,253}|\[[0-9a-f:.]+\]", re.IGNORECASE)  # the rest is for a name server to judge
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9._/-]{1,260}")  # "Quotas and limits for Service Bus": the length
 _PORT = re.compile(r":[0-9]{1,5}$")
 _NUMBER_LIKE = re.compile(r"[0-9.,+\- ]{1,12}")
@@ -63,7 +63,7 @@ def secret_kind(text: str) -> SecretKind | None:
 
 
 def is_host(text: str) -> bool:
-    """Whether the text is a host name or an address, with or without a port."""
+    """Whether the text has the letters of a host name or an address, with or without a port."""
     return bool(_HOST.fullmatch(_PORT.sub("", text)))
 
 
