@@ -14,7 +14,7 @@ from shared.call_guard import CallGuard
 from shared.job_router import AccessKeyAuth, EntraIdAuth, JobRouterClient
 from shared.processing import Queue, hold, postpone, process
 from shared.redelivery import Backoff
-from shared.settings import ServiceBusSettings, Settings, SettingsError
+from shared.settings import ServiceBusSettings, Settings, SettingsError, usable_service_bus
 from shared.settlement import ServiceBusSettler
 from shared.worker_threads import ensure_threads, report_threads_not_set
 
@@ -45,10 +45,13 @@ def main(message: func.ServiceBusMessage, context: func.Context) -> None:
     """Cancel the job that the message names. Returning completes the message, raising abandons it."""
     try:
         application = _get_application()
-    except SettingsError as error:
-        if error.service_bus is None:
+    except Exception as error:  # noqa: BLE001  # bad settings, or what nobody foresaw: neither burns a delivery
+        service_bus = error.service_bus if isinstance(error, SettingsError) else usable_service_bus(os.environ)
+        if service_bus is None:
             hold(message, context.invocation_id, error, _never.wait)
-        postpone(message, context.invocation_id, error, _queue_of(error.service_bus, Backoff()))
+        with _building:  # one settler, however many first messages come at once
+            queue = _queue_of(service_bus, Backoff())
+        postpone(message, context.invocation_id, error, queue)
         return
     trace = context.trace_context
     parent = trace.trace_parent or None if trace else None

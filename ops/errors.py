@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from shared.redaction import one_line
+
 if TYPE_CHECKING:
     from ops.target import Target
 
@@ -27,8 +29,7 @@ _NEXT_STEPS = {
     "ServiceBusQuotaExceededError": "is full. Let its messages be handled, or raise its maximum size",
     "ServiceBusServerBusyError": "is throttled by Service Bus. Wait a minute and try again",
 }
-# A secret could reach a text only through what another library quotes.
-_SECRET = re.compile(r"(SharedAccessKey|SharedAccessSignature|AccessKey|sig)=[^;&\s]+", re.IGNORECASE)
+_USER_INFO = re.compile(r"://[^/\s]*@")  # a password may stand there
 _LONGEST = 300  # characters of what somebody else said
 
 
@@ -90,8 +91,8 @@ def explain(error: Exception, target: Target, right: str = "Listen") -> OpsError
 
 def said(text: str) -> str:
     """What somebody else said, on one line, without secrets, not longer than a few lines of a terminal."""
-    text = _SECRET.sub(r"\1=…", " ".join(text.split()))
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    # A secret could reach a text only through what another library quotes.
+    return one_line(_USER_INFO.sub("://[hidden]@", text), _LONGEST)
 
 
 def _kinds(error: Exception) -> set[str]:

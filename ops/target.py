@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -60,10 +61,12 @@ class Target:
         if not (connection or namespace):
             raise OpsError(f"No Service Bus is named: give --connection or --namespace, or set {_CONNECTION}.", USAGE)
         parsed = _parse(connection) if connection else None
+        if parsed and parsed.entity_path:
+            _check_queue_name(parsed.entity_path, "--connection", f"{_CONNECTION}, as its EntityPath")
         queue = (queue or environ.get(_QUEUE, "") or (parsed.entity_path if parsed else "") or "").strip()
         if not queue:
             raise OpsError(f"No queue is named: give --queue, or set {_QUEUE}.", USAGE)
-        _refuse_a_connection_string(queue, "--queue", _QUEUE)
+        _check_queue_name(queue, "--queue", _QUEUE)
         if parsed:
             if parsed.entity_path not in (None, queue):
                 raise OpsError(
@@ -153,19 +156,32 @@ def _parse(connection: str) -> _Parsed:
 
 
 def _host(namespace: str) -> str:
-    _refuse_a_connection_string(namespace, "--namespace", _NAMESPACE)
+    _refuse_a_secret(namespace, "--namespace", _NAMESPACE)
     host = namespace.strip().removeprefix("sb://").removeprefix("https://").strip("/")
     if not _is_host(host):
-        raise OpsError(
-            f"--namespace (or {_NAMESPACE}) is no host: {host[:60]!r}. Give <name>.servicebus.windows.net.", USAGE
-        )
+        raise OpsError(f"--namespace (or {_NAMESPACE}) is no host. Give <name>.servicebus.windows.net.", USAGE)
     return host if "." in host else f"{host}.servicebus.windows.net"
 
 
-def _refuse_a_connection_string(value: str, option: str, setting: str) -> None:
-    """Neither a host nor a queue has such characters; quoted in an error, they would show a key."""
-    if ";" in value or "=" in value:
+def _check_queue_name(queue: str, option: str, setting: str) -> None:
+    from shared.secret_detection import is_queue_name
+
+    _refuse_a_secret(queue, option, setting)
+    if not is_queue_name(queue):
+        form = "up to 260 letters, digits and '.', '-', '_', '/'"
+        raise OpsError(f"What {option} (or {setting}) says is no queue's name, which has {form}.", USAGE)
+
+
+def _refuse_a_secret(value: str, option: str, setting: str) -> None:
+    """A host or a queue is named in many sentences: what could be a secret must not become one."""
+    from shared.secret_detection import SecretKind, secret_kind
+
+    kind = secret_kind(value)
+    # Neither a host nor a queue has such characters.
+    if kind in (SecretKind.SERVICE_BUS, SecretKind.JOB_ROUTER) or (kind is None and re.search("[;=]", value)):
         raise OpsError(f"What {option} (or {setting}) says is a connection string: give it with --connection.", USAGE)
+    if kind:
+        raise OpsError(f"What {option} (or {setting}) says {kind.value}.", USAGE)
 
 
 def _is_host(text: str) -> bool:
@@ -177,7 +193,9 @@ def _is_host(text: str) -> bool:
 
 
 def _port(environ: Mapping[str, str]) -> int:
+    from shared.secret_detection import quoted_number
+
     text = environ.get(_MANAGEMENT_PORT, "").strip() or "5300"
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 65_536):
-        raise OpsError(f"{_MANAGEMENT_PORT} is not a port from 1 to 65535: {text[:20]!r}.", USAGE)
+        raise OpsError(f"{_MANAGEMENT_PORT} is not a port from 1 to 65535{quoted_number(text)}.", USAGE)
     return int(text)

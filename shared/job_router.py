@@ -11,9 +11,8 @@ import ssl
 import time
 import uuid
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 import requests
@@ -21,6 +20,7 @@ from requests.exceptions import InvalidSchema, InvalidURL
 from urllib3.exceptions import HTTPError, LocationValueError, ReadTimeoutError
 
 from shared.job_router_auth import AccessKeyAuth, EntraIdAuth, JobRouterAuth
+from shared.job_router_endpoint import normalise_endpoint, parse_connection_string
 from shared.job_router_error import (
     BYTE_ORDER_MARK,
     CLIENT_REQUEST_ID,
@@ -190,39 +190,6 @@ class JobRouterClient:
         except (OSError, HTTPError, ValueError) as error:
             # `from None`: the text of an error may quote what was answered.
             raise _network_error(error, request_id) from None
-
-
-def parse_connection_string(connection_string: str) -> tuple[str, str]:
-    """(endpoint, access key); ValueError names the missing part."""
-    pairs = (part.partition("=") for part in connection_string.split(";") if part.strip())
-    fields = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    missing = [name for name in ("endpoint", "accesskey") if not fields.get(name)]
-    if missing:
-        raise ValueError(f"has no {' and no '.join(missing)}; the form is endpoint=https://…;accesskey=…")
-    return fields["endpoint"], fields["accesskey"]
-
-
-def normalise_endpoint(endpoint: str) -> str:
-    """Scheme and authority without a default port or a trailing slash; ValueError says what is wrong."""
-    parts = urlsplit(endpoint.strip())
-    try:
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        host, port = "", None
-    if not host or parts.username or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError(f"is not the URL of a Communication Services resource: {endpoint!r}")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
-        raise ValueError(f"is not an https URL: {endpoint!r}")
-    authority = f"[{host}]" if ":" in host else host
-    default_port = 443 if parts.scheme == "https" else 80
-    return f"{parts.scheme}://{authority}" + (f":{port}" if port not in (None, default_port) else "")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _segment(job_id: str) -> str:

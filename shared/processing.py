@@ -26,8 +26,8 @@ from shared.policy import (
     unexpected,
 )
 from shared.redelivery import Attempt, Backoff
+from shared.service_bus_errors import MessageGoneError, is_lock_lost
 from shared.settings import SettingsError
-from shared.settlement import MessageGoneError, is_lock_lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageBodyType
 
 from shared.redelivery import MESSAGE_ID
-from shared.settlement import MessageGoneError
+from shared.service_bus_errors import MessageGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -184,8 +184,8 @@ class SharedCredential:
             raise ClientAuthenticationError(str(error)) from None
 
 
-def default_credential(client_id: str | None = None) -> TokenCredential:
-    """The managed identity of that client id, or whatever DefaultAzureCredential finds; its requests are bounded."""
-    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+def default_credential() -> TokenCredential:
+    """Whatever DefaultAzureCredential finds; its requests are bounded."""
+    from azure.identity import DefaultAzureCredential
 
-    return ManagedIdentityCredential(client_id=client_id, **BOUNDS) if client_id else DefaultAzureCredential(**BOUNDS)
+    return DefaultAzureCredential(**BOUNDS)

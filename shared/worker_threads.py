@@ -53,7 +53,9 @@ def report_threads_not_set(error: Exception) -> None:
     """Write the line about it. Call it during an invocation: the host drops lines that are written at load."""
     text = f"The worker may have fewer threads than {THREADS_SETTING} says; messages then wait in it while their "
     text += "locks run. Until the cause is corrected, set maxConcurrentCalls in host.json to the instance's processors "
-    text += f"plus 4. The cause: {error}"
+    text += "plus 4."
+    if isinstance(error, PoolTooSmallError):  # our own words; a library's may hold anything
+        text += f" The cause: {error}"
     write_worker_line(logging.WARNING, "ThreadsNotSet", type(error).__name__, text)
 
 

@@ -15,9 +15,10 @@ from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
 from local.service_bus import Broker
-from shared import settlement
+from shared import service_bus_connection, settlement
 from shared.settings import ServiceBusSettings
 from shared.settlement import ServiceBusSettler
+from shared.token_source import SharedCredential
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,14 +128,14 @@ def test_a_message_does_not_wait_for_the_end_of_connections_that_rested_too_long
 ) -> None:
     settled, closed = threading.Event(), threading.Event()
 
-    close = settlement._Connection.close
+    close = service_bus_connection.Connection.close
 
-    def slow_close(connection: settlement._Connection) -> None:
+    def slow_close(connection: service_bus_connection.Connection) -> None:
         if settled.wait(10):
             closed.set()
         close(connection)
 
-    mocker.patch.object(settlement._Connection, "close", slow_close)
+    mocker.patch.object(service_bus_connection.Connection, "close", slow_close)
     with Locked(broker, 2) as (first, second):
         settler.dead_letter(first, "R", "D")
         mocker.patch.object(settlement, "_IDLE_LIMIT", 0.0)
@@ -175,28 +176,25 @@ def test_a_broker_that_is_away_raises_and_is_found_again(broker: Broker, settler
 def test_what_fails_on_a_new_connection_too_is_raised(
     broker: Broker, settler: ServiceBusSettler, mocker: MockerFixture
 ) -> None:
-    mocker.patch.object(settlement._Connection, "dead_letter", side_effect=OSError("still broken"))
+    mocker.patch.object(service_bus_connection.Connection, "dead_letter", side_effect=OSError("still broken"))
     with pytest.raises(OSError, match="still broken"):
         settler.dead_letter(str(uuid.uuid4()), "R", "D")
 
 
-@pytest.mark.parametrize("client_id", [None, "00000000-0000-0000-0000-000000000001"])
-def test_an_identity_is_used_where_there_is_no_connection_string(mocker: MockerFixture, client_id: str | None) -> None:
+def test_an_identity_is_used_where_there_is_no_connection_string(mocker: MockerFixture) -> None:
     token_of = SimpleNamespace(get_token=lambda *_, **__: AccessToken("token", 2**31))
-    default = mocker.patch("azure.identity.DefaultAzureCredential", return_value=token_of)
-    managed = mocker.patch("azure.identity.ManagedIdentityCredential", return_value=token_of)
+    chosen = mocker.patch("shared.settlement.credential_of", return_value=token_of)
     with Broker(verify_jwt=lambda token: token == "token") as broker:
         # The SDK speaks TLS to a namespace; the embedded broker has none.
         plain = mocker.patch("azure.servicebus.ServiceBusClient", side_effect=_without_tls)
-        settings = ServiceBusSettings(QUEUE, None, f"localhost:{broker.port}", client_id)
+        settings = ServiceBusSettings(QUEUE, None, f"localhost:{broker.port}")
         settler = ServiceBusSettler(settings)
         with Locked(broker, 1) as (lock_token,):
             settler.dead_letter(lock_token, "R", "D")
         settler.close()
         assert dead(broker) == ["m-0"]
-    assert plain.call_args.args[1] is token_of
-    assert (managed if client_id else default).call_count == 1
-    assert (default if client_id else managed).call_count == 0
+    assert isinstance(plain.call_args.args[1], SharedCredential)
+    chosen.assert_called_once_with(settings)
 
 
 def _without_tls(namespace: str, credential: object, **options: object) -> ServiceBusClient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import ModuleType, SimpleNamespace
@@ -215,3 +216,45 @@ def test_unusable_queue_settings_build_no_settler(
     with pytest.raises(RedeliveryError):
         function.main(message("call-1"), context())
     settler.assert_not_called()
+
+
+# What nobody foresaw
+
+
+def test_an_unexpected_error_while_the_worker_is_built_postpones_the_message(
+    function: ModuleType, settler: MockType, mocker: MockerFixture
+) -> None:
+    mocker.patch.object(function, "JobRouterClient", side_effect=KeyError("planted"))
+    mocker.patch.dict("os.environ", JOB_ROUTER_CONNECTION_STRING=JOB_ROUTER)
+    function.main(message("call-1"), context())
+    settler.return_value.send_copy.assert_called_once()
+
+
+def test_an_unexpected_error_without_usable_queue_settings_holds_the_message(
+    function: ModuleType, wait: MockType, mocker: MockerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mocker.patch.object(function.Settings, "from_environment", side_effect=KeyError("planted"))
+    monkeypatch.delenv("CANCELLATION_QUEUE_NAME")
+    with pytest.raises(RedeliveryError, match="UnexpectedError: An unexpected error: KeyError in ") as caught:
+        function.main(message("call-1"), context())
+    wait.assert_called_once_with(HOLD_SECONDS)
+    assert "planted" not in str(caught.value)
+
+
+def test_sixteen_first_messages_with_bad_settings_share_one_settler(function: ModuleType, settler: MockType) -> None:
+    start = threading.Barrier(16)
+
+    def slowly(_: ServiceBusSettings) -> Any:
+        time.sleep(0.05)  # long enough for the others to come
+        return settler.return_value
+
+    settler.side_effect = slowly
+
+    def deliver(_: int) -> None:
+        start.wait(10)
+        function.main(message("call-1"), context())
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(deliver, range(16)))
+    assert settler.call_count == 1
+    assert settler.return_value.send_copy.call_count == 16

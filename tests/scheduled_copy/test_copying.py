@@ -16,7 +16,7 @@ from azure.servicebus.exceptions import ServiceBusQuotaExceededError
 from local.service_bus import Broker, SharedKey
 from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, MESSAGE_ID, Attempt
 from shared.scheduled_copy import ExpiredError
-from shared.settlement import CopyTooLargeError, MessageGoneError, SendRightMissingError
+from shared.service_bus_errors import CopyTooLargeError, MessageGoneError, SendRightMissingError
 
 if TYPE_CHECKING:
     from pytest_mock import MockerFixture

@@ -17,8 +17,9 @@ from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from local.service_bus import Broker, QueueOptions
 from shared.job_router_error import TIMEOUT, JobRouterError
 from shared.processing import RedeliveryError, SettlementError
+from shared.service_bus_errors import MessageGoneError
 from shared.settings import ServiceBusSettings
-from shared.settlement import MessageGoneError, ServiceBusSettler
+from shared.settlement import ServiceBusSettler
 from tests.silence.relay import Stage, StageRelay
 from tests.unit.edges import Edges
 

@@ -19,7 +19,7 @@ from shared.call_guard import CallGuard
 from shared.job_router_error import JobRouterError, RequestId
 from shared.policy import READ_RULES, RULES
 from shared.processing import Queue, RedeliveryError, SettlementError, process
-from shared.settlement import CopyTooLargeError, MessageGoneError, SendRightMissingError, SilentServiceBusError
+from shared.service_bus_errors import CopyTooLargeError, MessageGoneError, SendRightMissingError, SilentServiceBusError
 from tests.unit.edges import BACKOFF, BAD, GOOD, LONG_AGO, NOW, error, message
 
 if TYPE_CHECKING:

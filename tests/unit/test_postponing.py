@@ -25,8 +25,8 @@ from shared.processing import (
     postpone,
 )
 from shared.redelivery import ATTEMPT, FIRST_ATTEMPT_TIME, FIRST_ENQUEUED_TIME, LEAST_ATTEMPTS, MESSAGE_ID
+from shared.service_bus_errors import SETTLE_WITHIN, MessageGoneError, SendRightMissingError
 from shared.settings import SettingsError
-from shared.settlement import SETTLE_WITHIN, MessageGoneError, SendRightMissingError
 from shared.token_source import FETCH_LIMIT
 from tests.unit.edges import BACKOFF, BAD, LONG_AGO, NOW, Edges, error, message
 

@@ -19,6 +19,18 @@ GOOD = {
 }
 
 
+CLIENT_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+RESOURCE_ID = (
+    f"/subscriptions/{CLIENT_ID}/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/cancel-job"
+)
+
+
+def identity(**changes: str) -> dict[str, str]:
+    """A namespace with an identity; names without ServiceBusConnection__."""
+    given = {"fullyQualifiedNamespace": "x.servicebus.windows.net"} | changes
+    return without("ServiceBusConnection", **{f"ServiceBusConnection__{name}": value for name, value in given.items()})
+
+
 def without(*names: str, **changes: str) -> dict[str, str]:
     return {name: value for name, value in {**GOOD, **changes}.items() if name not in names}
 
@@ -51,11 +63,84 @@ def test_service_bus_may_be_a_namespace_with_an_identity() -> None:
     environ = without(
         "ServiceBusConnection",
         ServiceBusConnection__fullyQualifiedNamespace="x.servicebus.windows.net",
-        ServiceBusConnection__clientId="client",
+        ServiceBusConnection__clientId=CLIENT_ID,
+        ServiceBusConnection__credential="ManagedIdentity",
     )
     assert Settings.from_environment(environ).service_bus == ServiceBusSettings(
-        "job-cancellations", None, "x.servicebus.windows.net", "client"
+        "job-cancellations", None, "x.servicebus.windows.net", CLIENT_ID, "managedidentity"
     )
+
+
+def test_an_identity_may_be_named_by_its_resource_id() -> None:
+    assert Settings.from_environment(identity(managedIdentityResourceId=RESOURCE_ID)).service_bus == ServiceBusSettings(
+        "job-cancellations", None, "x.servicebus.windows.net", managed_identity_resource_id=RESOURCE_ID
+    )
+
+
+@pytest.mark.parametrize("value", ["workloadidentityfederation", "AzurePipelines"])
+def test_a_credential_of_the_hosts_that_the_function_does_not_support_is_named(value: str) -> None:
+    text = problem(identity(credential=value))
+    assert (
+        f"ServiceBusConnection__credential is not managedidentity: the function does not support '{value.lower()}'"
+        in (text)
+    )
+    assert "Set it to managedidentity, or remove it" in text
+
+
+def test_a_credential_that_nobody_knows_is_refused_and_not_quoted() -> None:
+    text = problem(identity(credential="hunter2"))
+    assert "ServiceBusConnection__credential is not managedidentity" in text
+    assert "hunter2" not in text
+
+
+def test_an_identity_is_named_once() -> None:
+    text = problem(identity(clientId=CLIENT_ID, managedIdentityResourceId=RESOURCE_ID))
+    assert (
+        "ServiceBusConnection__clientId and ServiceBusConnection__managedIdentityResourceId are both set: remove one"
+        in text
+    )
+
+
+@pytest.mark.parametrize(
+    "name, value, said",
+    [
+        ("clientId", "hunter2", "is not a client id (a GUID)"),
+        ("clientId", RESOURCE_ID, "is not a client id (a GUID)"),
+        ("managedIdentityResourceId", CLIENT_ID, "is not the resource id of a managed identity"),
+        ("managedIdentityResourceId", "cancel-job", "is not the resource id of a managed identity"),
+    ],
+)
+def test_an_id_of_another_kind_is_refused(name: str, value: str, said: str) -> None:
+    text = problem(identity(**{name: value}))
+    assert f"ServiceBusConnection__{name} {said}. Copy it" in text
+    assert value not in text
+
+
+def test_an_identity_beside_a_connection_string_does_not_count() -> None:
+    environ = without(ServiceBusConnection__credential="azurepipelines", ServiceBusConnection__clientId="x")
+    assert Settings.from_environment(environ).service_bus.connection_string == SERVICE_BUS
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x.servicebus.windows.net",
+        "sb://x.servicebus.windows.net/",
+        "https://x/",
+        "localhost:5671",
+        "[::1]:5671",
+        "x_y.",
+    ],
+)
+def test_a_namespace_is_a_host_as_the_host_takes_it(value: str) -> None:
+    assert Settings.from_environment(identity(fullyQualifiedNamespace=value)).service_bus.connection_string is None
+
+
+@pytest.mark.parametrize("value", ["x y", "x;y", "sb://x/y", "x:abc", "[::1"])
+def test_a_namespace_that_is_no_host_is_refused_and_not_quoted(value: str) -> None:
+    text = problem(identity(fullyQualifiedNamespace=value))
+    assert "ServiceBusConnection__fullyQualifiedNamespace is not a host name. Set it to <namespace>." in text
+    assert value not in text
 
 
 def test_timeouts_and_threads_are_read() -> None:
@@ -136,7 +221,9 @@ def test_a_malformed_endpoint_is_named() -> None:
 
 
 def test_a_service_bus_connection_without_endpoint_is_refused() -> None:
-    assert "ServiceBusConnection is not a Service Bus connection string" in problem(without(ServiceBusConnection=KEY))
+    text = problem(without(ServiceBusConnection=KEY))
+    assert "ServiceBusConnection is not a Service Bus connection string" in text
+    assert "Shared access policies" in text
 
 
 @pytest.mark.parametrize("value", ["x", "0", "-1", "61", "nan", "inf", "1e400"])
@@ -230,4 +317,101 @@ def test_no_secret_is_in_a_repr() -> None:
     settings = Settings.from_environment(GOOD)
     assert KEY not in repr(settings) + repr(settings.service_bus) + str(settings)
     assert "https://x.communication.azure.com" in repr(settings)
-    assert "job-cancellations" in repr(settings.service_bus)
+    assert repr(settings.service_bus) == "ServiceBusSettings(connection string)"
+    assert repr(ServiceBusSettings("q", None, "n", CLIENT_ID)) == "ServiceBusSettings(identity)"
+
+
+# A secret in the wrong place: tests/unit/test_planted_secrets.py puts more of them into every setting.
+
+A_KEY = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        (f"endpoint=https://x/;accesskey={A_KEY}", "looks like a connection string: put it into JOB_ROUTER_CONNECTION"),
+        (SERVICE_BUS, "looks like a Service Bus connection string: put it into ServiceBusConnection."),
+        (f"AccountName=a;AccountKey={A_KEY}", "looks like a storage connection string: put it into AzureWebJobsSt"),
+        (f"InstrumentationKey={A_KEY}", "looks like an Application Insights connection string: put it into APPLI"),
+        ("SharedAccessSignature sr=x&sig=y", "looks like a SAS token"),
+        ("https://x/?sv=1&sig=y", "looks like a SAS token"),
+        ("https://me:hunter2@x", "is a URL with a user name or a password: leave out what stands before the @"),
+        ("me:hunter2@x", "is a URL with a user name or a password"),
+        ("https://x?code=y", "is a URL with a query or a fragment: give scheme and host only"),
+        (A_KEY, "looks like a key without its connection string: put the whole connection string into"),
+        ("eyJhbGciOiJub25lIn0.e30.", "looks like an access token"),
+        ("@Microsoft.KeyVault(SecretUri=https://v)", "is a Key Vault or App Configuration reference that was not res"),
+    ],
+)
+@pytest.mark.parametrize("name", ["JOB_ROUTER_ENDPOINT", "CANCELLATION_QUEUE_NAME", "JOB_NOT_FOUND_GRACE_SECONDS"])
+def test_a_secret_in_the_wrong_place_is_named_as_what_it_is(name: str, value: str, said: str) -> None:
+    text = problem(without("JOB_ROUTER_CONNECTION_STRING", **{"JOB_ROUTER_ENDPOINT": "https://x", name: value}))
+    assert f"{name} {said}" in text
+    assert text.count(f"{name} ") == 1
+    assert value not in text
+
+
+def test_a_reference_that_was_not_resolved_says_what_to_check() -> None:
+    text = problem(without(JOB_ROUTER_CONNECTION_STRING="@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/s)"))
+    assert "JOB_ROUTER_CONNECTION_STRING is a Key Vault or App Configuration reference that was not resolved" in text
+    assert "the app's identity may read it (role Key Vault Secrets User on the vault)" in text
+
+
+@pytest.mark.parametrize("name", ["JOB_ROUTER_CONNECTION_STRING", "ServiceBusConnection"])
+def test_the_two_connection_strings_are_not_taken_for_each_other(name: str) -> None:
+    swapped = SERVICE_BUS if name == "JOB_ROUTER_CONNECTION_STRING" else GOOD["JOB_ROUTER_CONNECTION_STRING"]
+    assert f"{name} looks like a" in problem(without(**{name: swapped}))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "q",
+        "team-a/job-cancellations-production-westeurope-0f8fad5b-d9cb-469f-a165-70867728950e",
+        "JobCancellationsProductionWestEurope20260101Primary",
+        "a" * 260,
+    ],
+)
+def test_a_long_queue_name_is_not_taken_for_a_key(value: str) -> None:
+    assert Settings.from_environment(without(CANCELLATION_QUEUE_NAME=value)).service_bus.queue_name == value
+
+
+@pytest.mark.parametrize("value", ["a b", "a;b", "a=b", "ü", "a" * 261])
+def test_what_is_no_queues_name_is_refused_and_not_quoted(value: str) -> None:
+    text = problem(without(CANCELLATION_QUEUE_NAME=value))
+    assert "CANCELLATION_QUEUE_NAME is not a queue's name, which has up to 260 letters" in text
+    assert value not in text
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1,5", "1 000", "+99999999999"])
+def test_a_number_out_of_bounds_is_quoted(value: str) -> None:
+    assert f": '{value}'. Set it to one, such as 15, or remove it." in problem(
+        without(JOB_ROUTER_READ_TIMEOUT_SECONDS=value)
+    )
+
+
+@pytest.mark.parametrize("value", ["hunter2", "1e400", "9" * 13, "²"])
+def test_what_is_not_plainly_a_number_is_not_quoted(value: str) -> None:
+    text = problem(without(JOB_ROUTER_READ_TIMEOUT_SECONDS=value))
+    assert "JOB_ROUTER_READ_TIMEOUT_SECONDS is not a number of seconds above 0 and up to 60. Set it to one" in text
+    assert value not in text
+
+
+@pytest.mark.parametrize(
+    "value, quoted",
+    [("http://x", ": 'http://x'"), ("ftp://x", ""), (f"http://{'x' * 41}", ""), ("hunter2://x", ""), ("//x", "")],
+)
+def test_an_endpoint_without_https_is_quoted_where_it_is_a_host(value: str, quoted: str) -> None:
+    text = problem(without("JOB_ROUTER_CONNECTION_STRING", JOB_ROUTER_ENDPOINT=value))
+    assert f"JOB_ROUTER_ENDPOINT is not an https URL{quoted}. Copy it" in text
+
+
+def test_a_path_of_an_endpoint_is_not_quoted() -> None:
+    text = problem(without("JOB_ROUTER_CONNECTION_STRING", JOB_ROUTER_ENDPOINT="https://x/hunter2"))
+    assert "JOB_ROUTER_ENDPOINT is not the URL of a Communication Services resource: it has a path" in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("value", ["sharedaccesskey=x", "Endpoint=sb://;SharedAccessKey=x", "Endpoint=sb://a b/"])
+def test_a_service_bus_connection_without_a_host_is_refused(value: str) -> None:
+    assert "ServiceBusConnection is not a Service Bus connection string" in problem(without(ServiceBusConnection=value))

@@ -308,7 +308,6 @@ def test_a_shared_credential_fails_as_azure_clients_expect(authority: Authority)
 
 
 def test_a_client_id_chooses_its_managed_identity() -> None:
-    assert isinstance(default_credential("00000000-0000-0000-0000-000000000001"), ManagedIdentityCredential)
     assert isinstance(default_credential(), DefaultAzureCredential)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from shared.job_router_error import CREDENTIAL_UNAVAILABLE, NOT_JOB_ROUTER, TIMEOUT, TLS_VERIFICATION_FAILED
 from shared.scheduled_copy import ExpiredError
-from shared.settlement import MessageGoneError, SendRightMissingError
+from shared.service_bus_errors import MessageGoneError, SendRightMissingError
 from tests.infra.queries.function import BAD_SETTINGS, NEW, USED_UP, refused
 from tests.infra.queries.telling import tell, tell_lines
 from tests.infra.queries.workspace import Row, ago

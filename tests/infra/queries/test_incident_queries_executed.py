@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.settlement import SendRightMissingError
+from shared.service_bus_errors import SendRightMissingError
 from tests.infra.queries.function import USED_UP, Past, refused
 from tests.infra.queries.telling import tell, tell_lines, tell_lock_lost, tell_somebody_elses
 from tests.infra.queries.workspace import NOW, QUERIES, Row, ago

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.settlement import SendRightMissingError
+from shared.service_bus_errors import SendRightMissingError
 from tests.infra.queries.function import Past, refused
 from tests.infra.queries.telling import FUNCTION, tell
 from tests.infra.queries.workspace import QUERIES, ROOT, Row, ago

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared.settlement import SendRightMissingError
+from shared.service_bus_errors import SendRightMissingError
 from tests.infra.queries.function import Past, refused
 from tests.infra.queries.telling import (
     tell,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.settlement import SendRightMissingError
+from shared.service_bus_errors import SendRightMissingError
 from tests.infra.queries.evening import DEAD
 from tests.infra.queries.function import USED_UP, Past, refused
 from tests.infra.queries.telling import tell
