@@ -86,8 +86,7 @@ class ServiceBusSettler:
         with self._lock:
             resting, self._resting = self._resting, []
         for connection in resting:
-            if connection.resting:
-                self._watchdog.cancel(connection.resting)
+            self._watchdog.cancel(connection.resting)
         for thread in [self._discard(connection) for connection in resting]:
             thread.join(2 * _CLOSE_WITHIN)
 
@@ -123,7 +122,7 @@ class ServiceBusSettler:
     def _pooled(self) -> Connection | None:
         with self._lock:
             connection = self._resting.pop() if self._resting else None
-        if connection and connection.resting:
+        if connection:
             self._watchdog.cancel(connection.resting)
         return connection
 

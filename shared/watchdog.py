@@ -50,10 +50,10 @@ class Watchdog:
         """Call `act` once, so many seconds from now, unless it is cancelled before."""
         return self._add(Watch(act, self._clock() + seconds, None))
 
-    def cancel(self, watch: Watch) -> None:
-        """Forget it. When this returns, it is not acted on any more."""
+    def cancel(self, watch: Watch | None) -> None:
+        """Forget it, if there is one. When this returns, it is not acted on any more."""
         with self._change:
-            self._watched.discard(watch)
+            self._watched -= {watch}
             self._change.notify_all()
 
     def _add(self, watch: Watch) -> Watch:

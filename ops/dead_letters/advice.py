@@ -41,6 +41,10 @@ _KNOWN = {
         "back, is not over.",
         f"Look at the job; ask the service's support with the id in the description, {_SEND_AGAIN}",
     ),
+    "UnexpectedError": Advice(
+        "The function met an error that nobody foresaw, again and again. The message may be good.",
+        f"Report type and place in the description to the function's maintainers; once it is fixed, {_SEND_AGAIN}",
+    ),
     "MaxDeliveryCountExceeded": Advice(
         "The broker's own: the message came back more often than the queue's max delivery count allows, "
         "because the function crashed, or could not postpone it.",

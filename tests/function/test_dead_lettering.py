@@ -144,6 +144,19 @@ def test_a_message_does_not_wait_for_the_end_of_connections_that_rested_too_long
         assert closed.wait(10)
 
 
+def test_a_connection_that_is_taken_just_as_its_time_is_up_is_not_closed(
+    broker: Broker, settler: ServiceBusSettler, mocker: MockerFixture
+) -> None:
+    close = mocker.spy(service_bus_connection.Connection, "close")
+    with Locked(broker, 1) as (token,):
+        settler.dead_letter(token, "R", "D")
+        taken = settler._pooled()
+        assert taken
+        settler._expire(taken)
+        settler._put_back(taken)
+    close.assert_not_called()
+
+
 def test_a_lost_lock_is_raised_and_the_connection_kept(broker: Broker, settler: ServiceBusSettler) -> None:
     with pytest.raises(MessageLockLostError):
         settler.dead_letter(str(uuid.uuid4()), "R", "D")
