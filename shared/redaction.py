@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -20,21 +21,26 @@ _ESCAPES_WITHIN_ESCAPES = 8  # levels undone; each proxy or logger on the way ma
 _NAMES = (
     "signature|shared_?access_?key|account_?key|access_?key|access_?token|client_?secret|client_?assertion|password|sig"
 )
-_SECRETS = re.compile(
-    rf"""
-      \beyJ[\w-]{{6,}}(?:\.[\w-]*)*  # a JSON Web Token, whatever stands before it
-    | (?<![a-z])(?:bearer|basic)(?:[\s+:"'\\]|%20)+[^\s"'<>,;&]{{8,}}
-    | (?<![a-z])sharedaccesssignature(?:[\s:=+"'\\]|%(?:25)*(?:20|3[ad]))+[^\s"'<>]+
-    | (?<![a-z])(?:{_NAMES})["'\\]*\s*(?:[=:]|%(?:25)*3[ad])[\s\[("'\\]*[^\s&;,"'<>\\]+
-    | (?<![a-z])(?:{_NAMES})\s+[\w+/=%-]{{20,}}  # in a table of an error page
-    | (?<![a-z])token["'\\]*\s*(?:[=:]|%(?:25)*3[ad])[\s\[("'\\]*[\w.~+/%=-]{{16,}}
-    | //[^\s/@:]+:[^\s/@]+@  # user and password in a URL
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
 _ESCAPED = re.compile(r"\\(?:U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|[uU]([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _SHORT_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _ABSURD_REFERENCE = re.compile(r"&#0*[0-9]{8,};?")  # no character has such a number, and int() refuses 4,300 digits
+
+
+@lru_cache(maxsize=1)
+def _secrets() -> re.Pattern[str]:
+    """Compiled when something fails, not at cold start."""
+    return re.compile(
+        rf"""
+          \beyJ[\w-]{{6,}}(?:\.[\w-]*)*  # a JSON Web Token, whatever stands before it
+        | (?<![a-z])(?:bearer|basic)(?:[\s+:"'\\]|%20)+[^\s"'<>,;&]{{8,}}
+        | (?<![a-z])sharedaccesssignature(?:[\s:=+"'\\]|%(?:25)*(?:20|3[ad]))+[^\s"'<>]+
+        | (?<![a-z])(?:{_NAMES})["'\\]*\s*(?:[=:]|%(?:25)*3[ad])[\s\[("'\\]*[^\s&;,"'<>\\]+
+        | (?<![a-z])(?:{_NAMES})\s+[\w+/=%-]{{20,}}  # in a table of an error page
+        | (?<![a-z])token["'\\]*\s*(?:[=:]|%(?:25)*3[ad])[\s\[("'\\]*[\w.~+/%=-]{{16,}}
+        | //[^\s/@:]+:[^\s/@]+@  # user and password in a URL
+        """,
+        re.IGNORECASE | re.VERBOSE,
+    )
 
 
 def one_line(text: str, limit: int) -> str:
@@ -42,13 +48,13 @@ def one_line(text: str, limit: int) -> str:
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 20]).split())
     if any(has_credential(undone) for undone in _undone(line)):
         return "[hidden]"  # a mask would end at the first escape within the credential
-    line = _SECRETS.sub("[hidden]", line)
+    line = _secrets().sub("[hidden]", line)
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def has_credential(text: str) -> bool:
     """Whether something in the text looks like a credential."""
-    return bool(_SECRETS.search(text))
+    return bool(_secrets().search(text))
 
 
 def unescape_html(text: str) -> str:
