@@ -43,6 +43,7 @@ _SUPPORT_IDS = ("trace-id", "x-ms-request-id", "x-azure-ref", "MS-CV")
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _SUPPORT_ID = re.compile(r"[A-Za-z0-9_.:+/=|-]{1,128}")
+_PLAIN_ID = re.compile(r"[0-9A-Fa-f-]{1,64}")  # as trace ids are; no credential is written so
 _MESSAGE_LIMIT = 500
 _TARGET_LIMIT = 200
 _MOST_DETAILS = 10
@@ -127,7 +128,9 @@ def request_id_of(headers: Mapping[str, str], client_request_id: str, private: t
     """The id that the service's support looks up first: of the answer's headers, else the one that we sent."""
     for name in _SUPPORT_IDS:
         value = headers.get(name, "")
-        if _SUPPORT_ID.fullmatch(value) and not has_credential(value) and not repeats_long(value, private):
+        if not _SUPPORT_ID.fullmatch(value) or repeats_long(value, private):
+            continue
+        if _PLAIN_ID.fullmatch(value) or not has_credential(value):
             return RequestId(name, value)
     return RequestId(CLIENT_REQUEST_ID, client_request_id)
 
